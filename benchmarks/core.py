@@ -1,0 +1,139 @@
+"""rnnc's LSTM beside hand-written ones: in NumPy, and as an ONNX Scan under onnxruntime.
+
+    python benchmarks/core.py [numpy] [scan] [--rounds N] [--blas-threads N]
+
+The two sides take the same weights and inputs and must agree to 1e-4 before they are timed. BLAS
+runs with one thread unless told otherwise, onnxruntime always does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from baselines import Array
+
+SPEC = Path(__file__).resolve().parents[1] / "specs" / "cells" / "lstm.rnn"
+
+INPUTS = 64
+
+#: (T, batch, inputs, cells)
+NUMPY_SIZES = [(100, batch, INPUTS, cells) for batch in (1, 32) for cells in (64, 256)]
+SCAN_SIZES = [(28, 1, 28, 128), *NUMPY_SIZES]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print one table per size."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", nargs="*", help="numpy, scan or both (the default)")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--blas-threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    what = options.what or ["numpy", "scan"]
+    if unknown := set(what) - {"numpy", "scan"}:
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    # OpenBLAS reads this when NumPy is first imported.
+    os.environ["OPENBLAS_NUM_THREADS"] = str(options.blas_threads)
+    if "numpy" in sys.modules:
+        print("NumPy was imported before: --blas-threads has no effect", file=sys.stderr)
+    from timing import describe_machine
+
+    print(f"{describe_machine()}; onnxruntime threads: 1\n")
+    if "numpy" in what:
+        benchmark_numpy(options.rounds)
+    if "scan" in what:
+        benchmark_scan(options.rounds)
+
+
+def benchmark_numpy(rounds: int) -> None:
+    """rnnc's NumPy source against the best that we can write by hand."""
+    from baselines import NumpyLSTM, naive_lstm
+    from timing import compare
+
+    import rnnc
+
+    for steps, batch, n, m in NUMPY_SIZES:
+        spec = rnnc.load(str(SPEC), n=n, m=m)
+        weights = spec.init(seed=0)
+        x = _inputs(batch, steps, n)
+        by_hand = NumpyLSTM(weights)
+        generated = spec.compile("numpy", weights=weights)
+        expected = naive_lstm(weights, x)
+        _check("hand-written", by_hand(x), expected)
+        _check("rnnc", generated(x=x)["h"], expected)
+        functions: dict[str, Callable[[], object]] = {
+            "hand-written": partial(by_hand, x),
+            "rnnc": partial(generated, x=x),
+            "equations as written": partial(naive_lstm, weights, x),
+        }
+        compare(functions, rounds, "hand-written", f"NumPy, {_size(steps, batch, n, m)}")
+
+
+def benchmark_scan(rounds: int) -> None:
+    """rnnc's Scan against one built by hand; the native operator for orientation."""
+    from baselines import naive_lstm, native_lstm, scan_lstm
+    from timing import compare
+
+    import rnnc
+
+    for steps, batch, n, m in SCAN_SIZES:
+        spec = rnnc.load(str(SPEC), n=n, m=m)
+        weights = spec.init(seed=0)
+        x = _inputs(batch, steps, n)
+        expected = naive_lstm(weights, x)
+        generated = spec.compile("onnx", weights=weights, threads=1)
+        _check("rnnc", generated(x=x)["h"], expected)
+        functions: dict[str, Callable[[], object]] = {}
+        for name, model in (
+            ("hand-written Scan", scan_lstm(weights)),
+            ("one Gemm and Split", scan_lstm(weights, gates="packed")),
+            ("native LSTM", native_lstm(weights)),
+        ):
+            run = _session(model.SerializeToString())
+            _check(name, run(x), expected)
+            functions[name] = partial(run, x)
+        functions["rnnc"] = partial(generated, x=x)
+        compare(functions, rounds, "hand-written Scan", f"ONNX, {_size(steps, batch, n, m)}")
+
+
+def _session(model: bytes) -> Callable[[Array], Array]:
+    """A function from x to h that runs `model` on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def run(x: Array) -> Array:
+        h: Array = session.run(["h"], {"x": x})[0]
+        return h
+
+    return run
+
+
+def _inputs(batch: int, steps: int, n: int) -> Array:
+    """Normally distributed inputs."""
+    import numpy as np
+
+    return np.random.default_rng(1).standard_normal((batch, steps, n)).astype(np.float32)
+
+
+def _check(name: str, actual: Array, expected: Array) -> None:
+    """Stop unless the results agree to 1e-4."""
+    import numpy as np
+
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4, err_msg=name)
+
+
+def _size(steps: int, batch: int, n: int, m: int) -> str:
+    return f"T {steps}, batch {batch}, n {n}, m {m}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The Plan: an order of computation over whole arrays, the same for every backend.
+
+Arrays have time axes first, then ``batch``, then features. A Plan names every array, says what
+its dimensions are, and lists statements that backends only have to write down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnnc.graph.types import Kind
+from rnnc.source import InternalError, Span
+
+Extent = str | int  # the name of an axis, or a number
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """The dimensions of an array, and what its entries are."""
+
+    dims: tuple[Extent, ...]
+    kind: Kind
+
+    def __str__(self) -> str:
+        prefix = "" if self.kind == "real" else f"{self.kind} "
+        return f"{prefix}[{', '.join(map(str, self.dims))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """``target = op(args)``.
+
+    Elementwise ops broadcast as NumPy does; ranks are aligned already. The others:
+
+    ===============  ============================================================
+    constant         ``value``: a number or an Array
+    step             1..T along ``axis`` (one dimension)
+    length           the length of ``axis``
+    matmul           over the last two dimensions, the others broadcast
+    einsum           ``equation``
+    sum, max, min    over the dimensions ``dims``; ``keep`` keeps them as 1
+    argmax           over the one dimension ``dim``, counted from 0
+    softmax          over the one dimension ``dim`` (also log_softmax)
+    permute          ``order`` of the dimensions
+    unsqueeze        insert dimensions of 1, at the result's positions ``at``
+    squeeze          remove the dimensions ``at``
+    reshape, expand  to the target's dimensions (expand: broadcast)
+    concat           along ``dim``
+    slice            ``start`` to ``stop`` of ``dim``
+    repeat           each entry ``count`` times, along the last dimension
+    take             rows of args[0] (dimension 0) by the indices args[1]
+    take_along       entries of args[0] by indices of the same rank, along the last dimension
+    onehot           a last dimension of ``size``
+    eye              of ``size``
+    diag             a last dimension d becomes [d, d]
+    shift            along dimension 0 by ``by`` steps: target[t] = args[0][t + by]; args[1:]
+                     stand for the steps that do not exist, nearest to the sequence first
+    pick             step ``index`` of dimension 0 (negative: from the end)
+    stack            args, along a new dimension 0
+    ===============  ============================================================
+    """
+
+    target: str
+    op: str
+    args: tuple[str, ...] = ()
+    attrs: tuple[tuple[str, Hashable], ...] = ()
+    origins: tuple[Span, ...] = ()
+
+    def attr(self, name: str) -> Any:
+        for key, value in self.attrs:
+            if key == name:
+                return value
+        raise InternalError(f"{self.target} = {self.op}(…) has no attribute {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A value handed from step to step: ``name`` in the body is what ``next`` was a step ago,
+    ``initial`` at the first; ``final`` (outside) is the last ``next``, where it is needed."""
+
+    name: str
+    initial: str
+    next: str
+    final: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Steps along ``axis``, from the first to the last or (not ``forward``) back.
+
+    ``scanned`` are pairs (name in the body, array outside) of per-step inputs; ``collected``
+    pairs (array outside, name in the body) of per-step results, in the order of the steps.
+    """
+
+    axis: str
+    forward: bool
+    carried: tuple[Carried, ...]
+    scanned: tuple[tuple[str, str], ...]
+    body: tuple[Compute, ...]
+    collected: tuple[tuple[str, str], ...]
+
+
+Statement = Compute | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A named array at the edge of a model: its dimensions as callers see them (batch first).
+
+    ``role`` is ``input``, ``target``, ``state``, ``length``, ``uniform`` for what goes in;
+    ``output``, ``state``, ``loss``, ``metric``, ``count`` for what comes out. ``limit`` is k of
+    an ``index(k)``.
+    """
+
+    name: str
+    array: str
+    role: str
+    type: ArrayType
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole model. ``setup`` depends on parameters alone and is done once; ``axes`` gives the
+    length of an axis: a number, or the port and its dimension that has it."""
+
+    name: str
+    arrays: Mapping[str, ArrayType]
+    inputs: tuple[Port, ...]
+    params: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    setup: tuple[Statement, ...]
+    body: tuple[Statement, ...]
+    axes: Mapping[str, int | tuple[str, int]]
+    length_names: Mapping[str, str]
+
+    def statements(self) -> Iterator[Statement]:
+        yield from self.setup
+        yield from self.body
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        return tuple(s for s in self.statements() if isinstance(s, Loop))
+
+
+def show_plan(plan: Plan) -> str:
+    """The plan as text, one line a statement."""
+    lines = [f"plan {plan.name}"]
+    for title, ports in (("in", plan.inputs), ("param", plan.params), ("out", plan.outputs)):
+        lines += [f"  {title:<5} {p.name} : {p.type} ({p.role})" for p in ports]
+    for axis, size in plan.axes.items():
+        where = size if isinstance(size, int) else f"dimension {size[1]} of {size[0]}"
+        lines.append(f"  axis  {axis} : {plan.length_names[axis]} = {where}")
+    for title, statements in (("setup (once)", plan.setup), ("body", plan.body)):
+        lines.append(f"{title}:")
+        lines += _show(plan, statements, "  ")
+    return "\n".join(lines) + "\n"
+
+
+def _show(plan: Plan, statements: tuple[Statement, ...], indent: str) -> list[str]:
+    out = []
+    for s in statements:
+        if isinstance(s, Compute):
+            attrs = "".join(f", {k}={v}" for k, v in s.attrs)
+            call = f"{s.op}({', '.join(s.args)}{attrs})".replace("(, ", "(")
+            out.append(f"{indent}{s.target} : {plan.arrays[s.target]} = {call}")
+            continue
+        out.append(f"{indent}loop over {s.axis}, {'forward' if s.forward else 'backward'}:")
+        out += [f"{indent}  carry {c.name} : {plan.arrays[c.name]} from {c.initial}, then {c.next}"
+                + (f"; last is {c.final}" if c.final else "") for c in s.carried]
+        out += [f"{indent}  each  {i} : {plan.arrays[i]} of {o}" for i, o in s.scanned]
+        out += _show(plan, s.body, indent + "  ")
+        out += [f"{indent}  keep  {i} as {o} : {plan.arrays[o]}" for o, i in s.collected]
+    return out
