@@ -23,7 +23,6 @@ from rnnc.graph.types import (
 
 N, M, K = dim("n"), dim("m"), dim("k")
 BEFORE = Index("t", -1)
-T_AXES = {"t": Axis("t", "T"), BATCH: Axis(BATCH, BATCH)}
 
 
 class Hand:
@@ -73,15 +72,16 @@ class Hand:
 
     def settle(self, name: str, op: str, *reads: Read, bounds: Iterable[Bound] = (), **attrs: Any):
         """Adds a promised value, in its place by the order of adding."""
-        promised = self.values.pop(name)
+        promised = self.values[name]
         out = self.add(name, op, *reads, **attrs)
+        self.values[name] = self.values.pop(name)
         self.values[name] = replace(
             self.values[name], axes=promised.axes, bounds=tuple(bounds), type=promised.type
         )
         return out
 
     def system(self, name: str, outputs: Iterable[str], **more: Any) -> System:
-        axes = {a: Axis(a, a.upper() if a != BATCH else a) for a in self.axes}
+        axes = {a: Axis(a, a.upper() if a != BATCH else "B") for a in self.axes}
         more.setdefault("dims", {"n": None, "m": 64, "k": None})
         return System(name, self.values, axes, tuple(outputs), **more)
 
@@ -122,7 +122,7 @@ def lstm() -> System:
     for g in "fioc":
         s.param(f"U_{g}", M, M)
     for g in "fioc":
-        s.param(f"b_{g}", M, **({"initialiser": "ones"} if g == "f" else {}))
+        s.param(f"b_{g}", M, **({"init": ("ones",)} if g == "f" else {}))
     s.promise("h", Type("real", (M,)))
     s.promise("c", Type("real", (M,)))
     for gate, g in (("f", "f"), ("i", "i"), ("o", "o"), ("g", "c")):

@@ -10,47 +10,14 @@ is laid out first and then treated as one large box. Inside and outside the same
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-import networkx as nx
+from rnnc.graph.layers import make_rows, ranks
+from rnnc.graph.panels import GAP, LANE, Box, Link, Panel
 
-GAP, STEP = 46.0, 12.0  # between rows; between parallel lines in a gap
-SPACE, THIN = 26.0, 16.0  # between boxes of a row; the width of a place where a line passes
-PADDING, TITLE = 16.0, 24.0  # around the boxes of a panel; above them
-LANE = 40.0  # between lanes that have labels
-
-Place = Hashable  # a box's key, or (source, row): where its line passes a row
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle to place. Boxes of a group with the same ``base`` stand in the same place of
-    their ``column``; a group without columns has one."""
-
-    key: str
-    width: float
-    height: float
-    group: str | None = None
-    column: int = 0
-    base: str = ""
-
-    @property
-    def cell(self) -> str:
-        return self.base or self.key
-
-
-@dataclass(frozen=True)
-class Link:
-    """An arrow. ``delayed`` ones do not lift their target above their source."""
-
-    source: str
-    target: str
-    style: str = "read"
-    label: str = ""
-    delayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,275 +58,247 @@ class Layout:
     wires: tuple[Wire, ...]
 
 
-# ---------------------------------------------------------------- rows
+# ---------------------------------------------------------------- the whole
 
 
-def ranks(nodes: Sequence[str], pairs: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """The longest way to each node; pairs that would close a cycle are passed over."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(nodes)
-    for a, b in pairs:
-        if a != b and not (b in graph and nx.has_path(graph, b, a)):
-            graph.add_edge(a, b)
-    found: dict[str, int] = {}
-    for node in nx.topological_sort(graph):
-        found[node] = max((found[p] + 1 for p in graph.predecessors(node)), default=0)
-    for node in nodes:  # what reads nothing stands just below its first reader
-        above = [found[s] for s in graph.successors(node)]
-        if not graph.in_degree(node) and above:
-            found[node] = min(above) - 1
-    return found
+def layout(boxes: Sequence[Box], links: Sequence[Link], titled: bool = True) -> Layout:
+    """Places for boxes and links; the links between groups must not form a cycle."""
+    return _Drawing(boxes, links, titled).result()
 
 
-@dataclass
-class _Rows:
-    """The places of each row in order, with their middles and the height of rows and gaps."""
-
-    rows: list[list[Place]]
-    x: dict[Place, float]
-    heights: list[float]
-    gaps: list[float] = field(default_factory=list)  # gap i lies below row i
-
-    def bottom(self, row: int) -> float:
-        return sum(self.heights[:row]) + sum(self.gaps[: row + 1])
-
-    def top(self, row: int) -> float:
-        return self.bottom(row) + self.heights[row]
-
-
-def _rows(
-    rank: Mapping[str, int],
-    size: Mapping[str, tuple[float, float]],
-    lines: Iterable[tuple[str, int, str, int]],
-) -> _Rows:
-    """Rows of boxes and passing lines; ``lines`` are source, its row, target, its row. Sources
-    and targets without a rank lie outside, below the first row or above the last."""
-    count = 1 + max(rank.values(), default=0)
-    rows: list[list[Place]] = [[] for _ in range(count)]
-    for key, row in rank.items():
-        rows[row].append(key)
-    pairs: dict[tuple[Place, Place], None] = {}
-    for source, low, target, high in lines:
-        below: Place | None = source if source in rank else None
-        for row in range(low + 1, high):
-            place = (source, row)
-            if place not in rows[row]:
-                rows[row].append(place)
-            if below is not None:
-                pairs[below, place] = None
-            below = place
-        if below is not None and target in rank:
-            pairs[below, target] = None
-    width = {p: size[p][0] if isinstance(p, str) else THIN for row in rows for p in row}
-    below_of: dict[Place, list[Place]] = {}
-    above_of: dict[Place, list[Place]] = {}
-    for a, b in pairs:
-        above_of.setdefault(a, []).append(b)
-        below_of.setdefault(b, []).append(a)
-    rows = _ordered(rows, below_of, above_of)
-    heights = [max((size[p][1] for p in row if isinstance(p, str)), default=0.0) for row in rows]
-    return _Rows(rows, _middles(rows, width, below_of, above_of), heights)
-
-
-def _ordered(
-    rows: list[list[Place]],
-    below: Mapping[Place, list[Place]],
-    above: Mapping[Place, list[Place]],
-) -> list[list[Place]]:
-    """Rows sorted by the mean position of their neighbours, up and down, fewest crossings kept."""
-
-    def crossings() -> int:
-        total = 0
-        for low, high in zip(rows, rows[1:], strict=False):
-            position = {p: i for i, p in enumerate(high)}
-            seen: list[int] = []
-            for p in low:
-                ends = sorted(position[q] for q in above.get(p, ()))
-                total += sum(len(seen) - bisect_left(seen, e + 1) for e in ends)
-                for e in ends:
-                    insort(seen, e)
-        return total
-
-    best, fewest = [list(r) for r in rows], crossings()
-    for sweep in range(8):
-        upwards = sweep % 2 == 0
-        near = below if upwards else above
-        order = range(1, len(rows)) if upwards else range(len(rows) - 2, -1, -1)
-        for i in order:
-            other = rows[i - 1 if upwards else i + 1]
-            position = {p: (j + 0.5) / len(other) for j, p in enumerate(other)}
-            mean = {}
-            for j, p in enumerate(rows[i]):
-                found = [position[q] for q in near.get(p, ())]
-                mean[p] = sum(found) / len(found) if found else (j + 0.5) / len(rows[i])
-            rows[i].sort(key=lambda p: mean[p])
-        if (now := crossings()) < fewest:
-            best, fewest = [list(r) for r in rows], now
-    return best
-
-
-def _middles(
-    rows: list[list[Place]],
-    width: Mapping[Place, float],
-    below: Mapping[Place, list[Place]],
-    above: Mapping[Place, list[Place]],
-) -> dict[Place, float]:
-    """Each place as near to its neighbours as its row allows (least squares, row after row)."""
-    x: dict[Place, float] = {}
-    start: list[list[float]] = []
-    for row in rows:
-        offsets, at = [], 0.0
-        for i, p in enumerate(row):
-            at += (width[row[i - 1]] + width[p]) / 2 + SPACE if i else 0.0
-            offsets.append(at)
-        start.append(offsets)
-        x.update((p, o - at / 2) for p, o in zip(row, offsets, strict=True))
-    for sweep in range(24):
-        order = range(len(rows)) if sweep % 2 == 0 else reversed(range(len(rows)))
-        for i in order:
-            wanted, weight = [], []
-            for p in rows[i]:
-                near = [x[q] for q in (*below.get(p, ()), *above.get(p, ()))]
-                wanted.append(sum(near) / len(near) if near else x[p])
-                weight.append(1.0 if isinstance(p, str) else 4.0)  # lines that bend are ugly
-            shifted = [w - o for w, o in zip(wanted, start[i], strict=True)]
-            for p, y, o in zip(rows[i], _rising(shifted, weight), start[i], strict=True):
-                x[p] = y + o
-    return x
-
-
-def _rising(wanted: Sequence[float], weight: Sequence[float]) -> list[float]:
-    """The numbers that never fall and are nearest to ``wanted`` (pool adjacent violators)."""
-    pools: list[tuple[float, float, int]] = []
-    for value, w in zip(wanted, weight, strict=True):
-        count = 1
-        while pools and pools[-1][0] > value:
-            v, u, n = pools.pop()
-            value, w, count = (value * w + v * u) / (w + u), w + u, count + n
-        pools.append((value, w, count))
-    return [value for value, _, count in pools for _ in range(count)]
-
-
-# ---------------------------------------------------------------- panels
-
-
-@dataclass
-class _Trunk:
-    """The way of a source's delayed reads: out of it, along a lane, to its readers."""
-
-    source: str
-    side: int  # 1 is right, -1 left
-    targets: list[tuple[str, int]]  # cell, columns further on
-    label: str = ""
-    lane: float = 0.0
-    tracks: dict[int, float] = field(default_factory=dict)  # gap -> height above its bottom
-
-
-class _Panel:
-    """The inside of a group; its lower left corner is the origin."""
+class _Drawing:
+    """The outer rows; ``y`` grows upwards until :meth:`result` turns it over."""
 
     def __init__(self, boxes: Sequence[Box], links: Sequence[Link], titled: bool):
-        self.boxes = {b.key: b for b in boxes}
-        self.size = dict[str, tuple[float, float]]()
-        for b in boxes:
-            w, h = self.size.get(b.cell, (0.0, 0.0))
-            self.size[b.cell] = max(w, b.width), max(h, b.height)
-        inner = [k for k in links if k.source in self.boxes and k.target in self.boxes]
-        near = [k for k in inner if self._columns(k) == 0]
-        ranked = ((self._cell(k.source), self._cell(k.target)) for k in near if not k.delayed)
-        self.rank = ranks(list(self.size), ranked)
-        count = 1 + max(self.rank.values())
+        self.links = links
+        self.item = {b.key: f"\0{b.group}" if b.group else b.key for b in boxes}
+        self.panels = dict[str, Panel]()
+        for group in dict.fromkeys(b.group for b in boxes if b.group):
+            inside = [b for b in boxes if b.group == group]
+            keys = {b.key for b in inside}
+            touching = [k for k in links if k.source in keys or k.target in keys]
+            self.panels[f"\0{group}"] = Panel(inside, touching, titled)
+        size = {b.key: (b.width, b.height) for b in boxes if not b.group}
+        size |= {item: (p.width, p.height) for item, p in self.panels.items()}
+        items = list(dict.fromkeys(self.item.values()))
+        outer = [k for k in links if self.item[k.source] != self.item[k.target]]
+        self.rank = ranks(items, ((self.item[k.source], self.item[k.target]) for k in outer), True)
         lines = [
-            (
-                self._cell(k.source),
-                self.rank[self._cell(k.source)] if k.source in self.boxes else -1,
-                self._cell(k.target),
-                self.rank[self._cell(k.target)] if k.target in self.boxes else count,
-            )
-            for k in links
-            if not (k.source in self.boxes and k.target in self.boxes) or self.rises(k)
+            (k.source, a, self.rank[a], b, self.rank[b])
+            for k in outer
+            for a, b in [(self.item[k.source], self.item[k.target])]
         ]
-        self.rows = _rows(self.rank, self.size, lines)
-        self.titled = titled
-        self._measure([k for k in inner if not self.rises(k)])
+        self.rows = make_rows(self.rank, size, lines)
+        self.rows.gaps = [0.0, *(self._gap(i) for i in range(1, len(self.rows.rows)))]
+        self.places = {b.key: self._place(b) for b in boxes}
+        self.ports = self._ports()
 
-    def _cell(self, key: str) -> str:
-        return self.boxes[key].cell if key in self.boxes else key
+    def _gap(self, row: int) -> float:
+        """More room where lines go far to the side."""
+        x = self.rows.x
+        low, high = ([x[p] for p in self.rows.rows[i]] for i in (row - 1, row))
+        return GAP + min(40.0, (max(low + high) - min(low + high)) / 30)
 
-    def _columns(self, link: Link) -> int:
-        return self.boxes[link.target].column - self.boxes[link.source].column
+    def _corner(self, item: str) -> tuple[float, float]:
+        panel, row = self.panels[item], self.rank[item]
+        low = self.rows.bottom(row) + (self.rows.heights[row] - panel.height) / 2
+        return self.rows.x[item] - panel.width / 2, low
 
-    def rises(self, link: Link) -> bool:
-        """Whether an inner link simply goes upwards."""
-        low, high = self.rank[self._cell(link.source)], self.rank[self._cell(link.target)]
-        return self._columns(link) == 0 and low < high
-
-    def _outermost(self, cell: str, side: int) -> bool:
-        row = self.rows.rows[self.rank[cell]]
-        return row[-1 if side > 0 else 0] == cell
-
-    def by_side(self, trunk: _Trunk, cell: str, columns: int) -> bool:
-        """Whether a trunk can go into a box from the side."""
-        return abs(columns) < 2 and self._outermost(cell, -trunk.side if columns else trunk.side)
-
-    def _measure(self, back: Sequence[Link]) -> None:
-        """Fix lanes, gaps, the width of a column and of the whole."""
-        rows, edges = self.rows, list[float]()
-        for row in rows.rows:
-            for p in row:
-                w = self.size[p][0] if isinstance(p, str) else THIN
-                edges += [rows.x[p] - w / 2, rows.x[p] + w / 2]
-        self.left, self.right = min(edges), max(edges)
-        self.trunks: dict[tuple[str, int], _Trunk] = {}
-        single = len({b.column for b in self.boxes.values()}) == 1
-        for link in back:
-            cell, columns = self._cell(link.source), self._columns(link)
-            side = 1 if columns > 0 else -1 if columns < 0 else self._side(cell)
-            trunk = self.trunks.setdefault((cell, side), _Trunk(cell, side, []))
-            trunk.label = trunk.label or link.label
-            if (self._cell(link.target), columns) not in trunk.targets:
-                trunk.targets.append((self._cell(link.target), columns))
-        self.lanes = {1: 0.0, -1: 0.0}
-        tracks = [0] * (len(rows.rows) + 1)
-        for trunk in sorted(self.trunks.values(), key=self._reach):
-            step = LANE if trunk.label else STEP
-            before = self.lanes[trunk.side]
-            edge = self.right if trunk.side > 0 else -self.left
-            trunk.lane = trunk.side * (edge + before + max(step / 2, 14.0))
-            self.lanes[trunk.side] = before + step
-            used = {self.rank[c] for c, n in trunk.targets if not self.by_side(trunk, c, n)}
-            if not self._outermost(trunk.source, trunk.side):
-                used.add(self.rank[trunk.source] + 1)
-            for gap in sorted(used):
-                tracks[gap] += 1
-                trunk.tracks[gap] = tracks[gap] * STEP
-        rows.gaps = [GAP + STEP * n for n in tracks]
-        rows.gaps[0] = PADDING + STEP * tracks[0]
-        self.margin = PADDING if single else PADDING + 4
-        last = len(rows.rows) - 1
-        head = STEP * tracks[-1] + PADDING + (TITLE if self.titled else 0.0)
-        self.height = rows.top(last) + head
-        self.origin = self.margin + self.lanes[-1] - self.left
-        columns = 1 + max(b.column for b in self.boxes.values())
-        self.pitch = self.right - self.left + self.lanes[1] + self.lanes[-1] + GAP
-        self.width = self.pitch * (columns - 1) + 2 * self.margin + self.lanes[1] + self.lanes[-1]
-        self.width += self.right - self.left
-
-    def _side(self, cell: str) -> int:
-        row = self.rows.rows[self.rank[cell]]
-        middle = (self.left + self.right) / 2
-        return -1 if row[0] == cell != row[-1] and self.rows.x[cell] < middle else 1
-
-    def _reach(self, trunk: _Trunk) -> tuple[int, str]:
-        here = self.rank[trunk.source]
-        return max(abs(here - self.rank[c]) for c, _ in trunk.targets), trunk.source
-
-    def column_x(self, column: int) -> float:
-        return self.origin + column * self.pitch
-
-    def rect(self, key: str) -> tuple[float, float, float, float]:
-        """Middle, bottom, width and height of a box."""
-        box = self.boxes[key]
-        row = self.rank[box.cell]
+    def _place(self, box: Box) -> tuple[float, float, float, float]:
+        """Middle, bottom, width, height."""
+        item = self.item[box.key]
+        if item in self.panels:
+            (left, low), (x, y, w, h) = self._corner(item), self.panels[item].rect(box.key)
+            return left + x, low + y, w, h
+        row = self.rank[item]
         low = self.rows.bottom(row) + (self.rows.heights[row] - box.height) / 2
-        return self.column_x(box.column) + self.rows.x[box.cell], low, box.width, box.height
+        return self.rows.x[item], low, box.width, box.height
+
+    def _inside(self, link: Link) -> Panel | None:
+        item = self.item[link.source]
+        return self.panels.get(item) if item == self.item[link.target] else None
+
+    # ---------------------------------------------------------------- lines upwards
+
+    def _stations(self, link: Link) -> list[tuple[float, float, float]]:
+        """Where a line upwards runs straight: x, from y, to y; its ends are at the two boxes."""
+        source, target = self.item[link.source], self.item[link.target]
+        x, low, _, h = self.places[link.source]
+        out = [[x, low + h, low + h]]
+        if source in self.panels:
+            panel = self.panels[source]
+            (left, base), box = self._corner(source), panel.boxes[link.source]
+            first = panel.rank[box.cell]
+            inside = source == target
+            last = panel.rank[panel.boxes[link.target].cell] if inside else len(panel.rows.rows)
+            out[-1][2] = base + panel.rows.top(first)
+            out += self._passing(panel, left, base, box.column, box.cell, range(first + 1, last))
+            if inside:
+                x, low, _, _ = self.places[link.target]
+                return [*map(_station, out), (x, base + panel.rows.bottom(last), low)]
+        start, end = self.rank[source], self.rank[target]
+        out[-1][2] = self.rows.top(start)
+        for row in range(start + 1, end):
+            out.append([self.rows.x[link.source, row], self.rows.bottom(row), self.rows.top(row)])
+        x, low, _, _ = self.places[link.target]
+        final = [x, self.rows.bottom(end), low]
+        if target in self.panels:
+            panel = self.panels[target]
+            (left, base), box = self._corner(target), panel.boxes[link.target]
+            rank = panel.rank[box.cell]
+            way = self._passing(panel, left, base, box.column, link.source, range(rank))
+            if way:
+                way[0][1] = self.rows.bottom(end)
+                final[1] = base + panel.rows.bottom(rank)
+            out += way
+        return [*map(_station, out), _station(final)]
+
+    def _passing(
+        self, panel: Panel, left: float, base: float, column: int, line: str, rows: Iterable[int]
+    ) -> list[list[float]]:
+        x = left + panel.column_x(column)
+        return [
+            [x + panel.rows.x[line, r], base + panel.rows.bottom(r), base + panel.rows.top(r)]
+            for r in rows
+        ]
+
+    def _ports(self) -> dict[Link, float]:
+        """How far from the middle of its target's bottom each link arrives, left to right."""
+        arriving: dict[str, list[tuple[float, int, Link]]] = {}
+        for i, link in enumerate(self.links):
+            panel = self._inside(link)
+            if link.source == link.target:
+                continue
+            if panel is None or panel.rises(link):
+                arriving.setdefault(link.target, []).append((self._stations(link)[-2][0], i, link))
+                continue
+            trunk = panel.trunk(link)
+            if not panel.by_side(trunk, *_target(panel, link)):
+                far = trunk.side * 1e9
+                arriving.setdefault(link.target, []).append((far, i, link))
+        out = {}
+        for target, found in arriving.items():
+            step = min(16.0, 0.8 * self.places[target][2] / len(found))
+            for i, (_, _, link) in enumerate(sorted(found, key=lambda f: f[:2])):
+                out[link] = (i - (len(found) - 1) / 2) * step
+        return out
+
+    def _upward(self, link: Link) -> Wire:
+        stations = self._stations(link)
+        x, low, high = stations[-1]
+        stations[-1] = (x + self.ports[link], low, high)
+        path: list[tuple[str, tuple[Point, ...]]] = [("M", (stations[0][:2],))]
+        spots: list[Point] = []
+        for (x1, _, y1), (x2, y2, y3) in pairwise(stations):
+            middle = (y1 + y2) / 2
+            curve = ((x1, y1), (x1, middle), (x2, middle), (x2, y2))
+            path += [("L", curve[:1]), ("C", curve[1:]), ("L", ((x2, y3),))]
+            spots = [_on_curve(curve, t) for t in (0.6, 0.4, 0.75, 0.25, 0.9, 0.1)]
+        return Wire(link, tuple(path), tuple(spots))
+
+    # ---------------------------------------------------------------- lines back
+
+    def _sideways(self, link: Link, panel: Panel) -> Wire:
+        trunk = panel.trunk(link)
+        left, base = self._corner(self.item[link.source])
+        cell, columns = _target(panel, link)
+        row, side, up = panel.rank[trunk.source], trunk.side, 0.0 if columns else 1 / 6
+        x, low, w, h = self.places[link.source]
+        lane = left + panel.lane_x(trunk, panel.boxes[link.source].column)
+        if row + 1 in trunk.tracks and not panel.outermost(trunk.source, side):
+            track = base + panel.rows.top(row) + trunk.tracks[row + 1]
+            points = [(x + 8 * side, low + h), (x + 8 * side, track), (lane, track)]
+        else:
+            y = low + h * (0.5 + up)
+            points = [(x + side * w / 2, y), (lane, y)]
+        x, low, w, h = self.places[link.target]
+        if panel.by_side(trunk, cell, columns):
+            y = low + h * (0.5 - up)
+            points += [(lane, y), (x + (-side if columns else side) * w / 2, y)]
+        else:
+            gap = panel.rank[cell]
+            track = base + panel.rows.bottom(gap) - panel.rows.gaps[gap] + trunk.tracks[gap]
+            port = x + self.ports[link]
+            points += [(lane, track), (port, track), (port, low)]
+        ends = sorted(y for x, y in points if x == lane)
+        spots = [(lane, ends[0] + (ends[-1] - ends[0]) * t) for t in (0.5, 0.35, 0.65, 0.2, 0.8)]
+        return Wire(link, tuple(_rounded(points)), tuple(spots))
+
+    def _around(self, link: Link) -> Wire:
+        """From the right side of a box back to it, in the room that its row keeps free."""
+        x, low, w, h = self.places[link.source]
+        right, lane = x + w / 2, x + w / 2 + LANE / 3
+        points = [(right, low + h * 0.7), (lane, low + h * 0.7), (lane, low + h * 0.3)]
+        path = _rounded([*points, (right, low + h * 0.3)])
+        return Wire(link, tuple(path), ((lane + LANE / 3 + 2, low + h / 2),))
+
+    def result(self) -> Layout:
+        wires = []
+        for link in self.links:
+            panel = self._inside(link)
+            back = panel is not None and not panel.rises(link)
+            if link.source == link.target:
+                wires.append(self._around(link))
+            else:
+                wires.append(self._sideways(link, panel) if panel and back else self._upward(link))
+        half = dict.fromkeys(self.rows.x, 0.0)
+        half |= {i: p.width / 2 for i, p in self.panels.items()}
+        half |= {k: self.places[k][2] / 2 for k in self.rank if k in self.places}
+        shift = max((half[p] - x for p, x in self.rows.x.items()), default=0.0)
+        width = shift + max((x + half[p] for p, x in self.rows.x.items()), default=0.0)
+        height = self.rows.top(len(self.rows.rows) - 1)
+
+        def turn(point: Point) -> Point:
+            return round(point[0] + shift, 1), round(height - point[1], 1)
+
+        def rect(left: float, low: float, w: float, h: float) -> Rect:
+            x, y = turn((left, low + h))
+            return Rect(x, y, round(w, 1), round(h, 1))
+
+        return Layout(
+            round(width, 1),
+            round(height, 1),
+            {k: rect(x - w / 2, low, w, h) for k, (x, low, w, h) in self.places.items()},
+            {i[1:]: rect(*self._corner(i), p.width, p.height) for i, p in self.panels.items()},
+            tuple(
+                Wire(
+                    w.link,
+                    tuple((c, tuple(map(turn, points))) for c, points in w.path),
+                    tuple(map(turn, w.spots)),
+                )
+                for w in wires
+            ),
+        )
+
+
+def _station(values: Sequence[float]) -> tuple[float, float, float]:
+    x, low, high = values
+    return x, low, high
+
+
+def _target(panel: Panel, link: Link) -> tuple[str, int]:
+    a, b = panel.boxes[link.source], panel.boxes[link.target]
+    return b.cell, b.column - a.column
+
+
+def _on_curve(curve: Sequence[Point], t: float) -> Point:
+    weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+    x, y = (sum(w * p[i] for w, p in zip(weights, curve, strict=True)) for i in (0, 1))
+    return x, y
+
+
+def _rounded(points: Sequence[Point], radius: float = 9.0) -> list[tuple[str, tuple[Point, ...]]]:
+    """A line of straight pieces with round corners."""
+    points = [p for i, p in enumerate(points) if not i or p != points[i - 1]]
+    path: list[tuple[str, tuple[Point, ...]]] = [("M", (points[0],))]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        path += [("L", (_towards(corner, before, radius),))]
+        path += [("Q", (corner, _towards(corner, after, radius)))]
+    return [*path, ("L", (points[-1],))]
+
+
+def _towards(start: Point, end: Point, by: float) -> Point:
+    (x1, y1), (x2, y2) = start, end
+    length = abs(x2 - x1) + abs(y2 - y1)
+    part = min(by, length / 2) / length if length else 0.0
+    return x1 + (x2 - x1) * part, y1 + (y2 - y1) * part

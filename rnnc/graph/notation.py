@@ -71,7 +71,7 @@ def constant_part(value: Any) -> Part:
             return f"<array {shape_text(value.data.shape)}>", ATOM
         value = value.data[()]
     if isinstance(value, (bool, np.bool_)):
-        return ("true" if value else "false"), ATOM
+        return f"1 == {int(value)}", COMPARE  # flags have no literals
     if value == math.pi:
         return "pi", ATOM
     text = str(value).removesuffix(".0")
@@ -175,18 +175,15 @@ class Printer:
 
     def operands(self, value: Value) -> Iterator[Read]:
         """The reads in the equation as it is printed: those of inlined values in their place."""
-        return self._through(value.reads)
+        return self.through(value.reads)
 
-    def _through(self, reads: Iterable[Read]) -> Iterator[Read]:
+    def through(self, reads: Iterable[Read]) -> Iterator[Read]:
+        """The same reads, with those of inlined values in the place of these."""
         for r in reads:
             if r.source in self.inlined or r.source in self.splits:
-                yield from self._through(self.system[r.source].reads)
+                yield from self.through(self.system[r.source].reads)
             else:
                 yield r
-
-    def bound_operands(self, bound: Bound) -> Iterator[Read]:
-        """The reads of a boundary as it is printed."""
-        return self._through((bound.read,))
 
     def distribution(self, name: str) -> str:
         """``categorical(p[t])`` of a target; a choice among steps names their axis."""
@@ -373,7 +370,7 @@ def _product(parts: list[Part], attrs: Mapping[str, Any]) -> Part:
         case 1, 1 if not shared and len(out) == 2:
             first, second = (a, b) if out == left + right else (b, a)
             return f"outer({first[0]}, {second[0]})", ATOM
-        case 2, 1 if shared and out in left and out != right:
+        case 2, 1 if shared and (out == left or (len(out) == 1 and out != right)):
             if out == left:
                 scaled = f"diag({b[0]})", ATOM
                 return _side_by_side(*((a, scaled) if left[1] == right else (scaled, a)))

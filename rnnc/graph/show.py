@@ -129,7 +129,7 @@ def _declarations(printer: Printer) -> list[str]:
     lines += _statement("input", _grouped(printer, inputs))
     for value in system.leaves("uniform"):
         if value.name not in printer.hidden:
-            text = f"input  {printer.left(value)} : {_type_text(value)}"
+            text = f"input  {printer.left(value)} : {type_text(value)}"
             lines.append(f"{text}  # uniform in [0, 1)")
     for rank in (2, 1, 0):
         some = [v for v in system.params if min(v.type.rank, 2) == rank]
@@ -157,11 +157,11 @@ def _grouped(printer: Printer, values: Iterable[Value]) -> list[str]:
     """``U, W : [m, n] ~ normal(0, 0.1)``: what is of one kind stands together."""
     groups: dict[str, list[str]] = {}
     for value in values:
-        groups.setdefault(_type_text(value), []).append(printer.left(value))
+        groups.setdefault(type_text(value), []).append(printer.left(value))
     return [f"{', '.join(names)} : {type_}" for type_, names in groups.items()]
 
 
-def _type_text(value: Value) -> str:
+def type_text(value: Value) -> str:
     """``[m, n] ~ normal(0, 0.1)``, ``index(k)``, ``flag``; a default initialiser is left out."""
     attrs: dict[str, Any] = dict(value.attrs)
     if value.type.kind == "flag":
@@ -193,7 +193,7 @@ def _formula(item: Any) -> Part:
     return f"{item[0]}({parts[0][0]})", ATOM
 
 
-def _statements(printer: Printer) -> dict[str, str]:
+def statements(printer: Printer) -> dict[str, str]:
     """The losses and metrics that no equation reads, as statements: ``metric accuracy = …``."""
     system = printer.system
     visible = [v for v in system.values.values() if v.name not in printer.hidden]
@@ -220,7 +220,7 @@ def _start(keyword: str, key: str) -> str:
 
 def _equations(printer: Printer) -> list[str]:
     given = [line for v in printer.system.inputs for line in printer.boundaries(v)]
-    lines, own, fixed = list[str](), _statements(printer), constants(printer.system)
+    lines, own, fixed = list[str](), statements(printer), constants(printer.system)
     for values, text in printer.equations():
         for value in values:
             lines += printer.boundaries(value)
@@ -248,11 +248,11 @@ def _constants(printer: Printer) -> list[str]:
 def _results(printer: Printer) -> list[str]:
     system, lines = printer.system, list[str]()
     for value in system.leaves("target"):
-        said = printer.left(value) + f" : {_type_text(value)}"
+        said = printer.left(value) + f" : {type_text(value)}"
         if value.name in system.targets:
             said += f" ~ {printer.distribution(value.name)}"
         lines.append(f"target {said}")
-    own = _statements(printer)
+    own = statements(printer)
     lines += own.values()
     for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
         for key, name in named.items():
@@ -307,7 +307,7 @@ def parameter_count(system: System) -> Size:
 
 
 def _shape(value: Value) -> str:
-    text = _type_text(value) if "range" in dict(value.attrs) else str(value.type)
+    text = type_text(value) if "range" in dict(value.attrs) else str(value.type)
     return text.removesuffix(" []")
 
 

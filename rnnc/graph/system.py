@@ -213,6 +213,8 @@ class System:
             return read(r.source, ((a, index(i)) for a, i in r.at))
 
         def attr(a: Hashable) -> Hashable:
+            if isinstance(a, tuple):
+                return tuple(attr(x) for x in a)
             return substitute(a, sizes) if isinstance(a, Dim) else a
 
         values = {

@@ -117,6 +117,12 @@ class Failure:
         return self.before[-1] if self.before else None
 
     @cached_property
+    def keyword(self) -> str:
+        """The keyword that begins the statement; by its type, as `dim[t] = …` has none."""
+        word = self.before[0].type.lower() if self.before else ""
+        return word if word in KEYWORDS else ""
+
+    @cached_property
     def brackets(self) -> list[int]:
         """The positions in ``before`` of the brackets that are open."""
         out: list[int] = []
@@ -264,15 +270,21 @@ def _start(f: Failure) -> Diagnostic | None:
 
 
 def _keyword_as_name(f: Failure) -> Diagnostic | None:
-    if f.kind != "EQUALS" or len(f.before) != 1 or f.before[0] not in KEYWORDS:
+    word = f.keyword
+    if f.kind != "EQUALS" or len(f.before) != 1 or not word:
         return None
-    word = str(f.before[0])
     hint = "choose another name"
     if word == "loss":
         hint = "write `loss expr`, or `loss L = expr` to give it a name"
     elif word == "metric":
         hint = "write `metric name = expr`"
     return f.said(f"`{word}` begins a statement and cannot be defined", hint, first=True)
+
+
+def _loss_name(f: Failure) -> Diagnostic | None:
+    if f.kind == "EQUALS" and f.keyword == "loss" and f.last and f.last.type == "RSQB":
+        return f.said("the name of a loss takes no index", "write `loss L = expr`")
+    return None
 
 
 def _equals(f: Failure) -> Diagnostic | None:
@@ -326,9 +338,9 @@ def _conditional(f: Failure) -> Diagnostic | None:
 
 def _declaration(f: Failure) -> Diagnostic | None:
     """Slips in statements with a keyword."""
-    if not f.before or str(f.before[0]) not in KEYWORDS:
+    word, last = f.keyword, f.last
+    if not word:
         return None
-    word, last = str(f.before[0]), f.last
     if f.kind == "LSQB" and "COLON" in f.accepted and not f.has_value:
         if word in ("param", "const"):
             hint = f"the size follows a `:`, as in `{last} : [m, n]`"
@@ -336,8 +348,6 @@ def _declaration(f: Failure) -> Diagnostic | None:
         return f.said("expected `:` before the type, found `[`")
     if word in ("output", "use") and f.kind == "LSQB":
         return f.said(f"`{word}` lists names alone", f"write {_quote(last)} without brackets")
-    if word == "loss" and f.kind == "EQUALS":
-        return f.said("the name of a loss takes no index", "write `loss L = expr`")
     if "INDEX" in f.accepted and not f.wants_value:
         return f.said(f"expected a type, found {_found(f)}", "`[m, n]`, `[]`, `index(k)`, `flag`")
     if word == "output" and f.kind in ("EQUALS", "COLON", "PLUS", "MINUS", "TIMES"):
@@ -371,6 +381,7 @@ _RULES: tuple[Callable[[Failure], Diagnostic | None], ...] = (
     _keyword_as_name,
     _unknown_statement,
     _no_equation,
+    _loss_name,
     _equals,
     _comparison,
     _operators,

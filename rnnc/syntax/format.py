@@ -193,8 +193,9 @@ class _Item:
 
     @property
     def keyword(self) -> str:
-        first = str(self.tokens[0]) if self.tokens else ""
-        return first if first in KEYWORDS and first != "model" else ""
+        # By its type: the text may be a name, as in `dim[t] = …`.
+        word = self.tokens[0].type.lower() if self.tokens else ""
+        return word if word in KEYWORDS and word != "model" else ""
 
 
 def format_file(file: tree.File, source: Source) -> str:

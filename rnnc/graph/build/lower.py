@@ -303,8 +303,6 @@ class Lowering:
         if over is None:
             return self.emit(f, (operand,), (("over", ()),), node.span, axes)
         if over not in axes:  # the same at every step of the axis: stretched, then reduced
-            if over == BATCH:
-                return operand_copy(self, operand, node.span)
             type_ = self._type(operand)
             operand = self.emit("copy", (operand,), (), node.span, axes | {over}, type_)
             axes = axes | {over}

@@ -1,0 +1,201 @@
+"""Every operation of a Plan as a NumPy expression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from rnnc.graph.types import Array
+from rnnc.passes.plan import Compute, Extent, Plan
+
+BINARY = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power",
+    "mod": "mod", "minimum": "minimum", "maximum": "maximum",
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
+    "gt": "greater", "ge": "greater_equal", "and": "logical_and", "or": "logical_or",
+}  # fmt: skip
+
+# elementwise functions of one operand; None where NumPy has no single one
+UNARY: dict[str, str | None] = {
+    "neg": "negative", "abs": "abs", "sign": "sign", "exp": "exp", "log": "log",
+    "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tanh": "tanh", "floor": "floor",
+    "not": "logical_not", "sigmoid": None, "relu": None,
+}  # fmt: skip
+
+
+class Writer(Protocol):
+    """What an expression needs to know of the module being written."""
+
+    plan: Plan
+
+    def operand(self, name: str) -> str: ...
+    def shape(self, dims: Sequence[Extent]) -> str: ...
+    def extent(self, e: Extent) -> str: ...
+    def kind(self, name: str) -> str: ...
+
+
+def literal(value: object, kind: str) -> str:
+    """A scalar constant as source; real ones take part in arithmetic without changing dtype."""
+    if isinstance(value, bool):
+        return str(value)
+    if kind == "real":
+        number = float(value)  # type: ignore[arg-type]
+        if math.isinf(number) or math.isnan(number):
+            return f"float('{number}')"
+        return repr(number)
+    return repr(value)
+
+
+def expression(w: Writer, s: Compute) -> str:
+    """The value of a statement as one expression."""
+    args = [w.operand(a) for a in s.args]
+    if s.op in BINARY:
+        return f"np.{BINARY[s.op]}({args[0]}, {args[1]})"
+    name = UNARY.get(s.op)
+    if name:
+        return f"np.{name}({args[0]})"
+    return _FORMS[s.op](w, s, args)
+
+
+Form = Callable[[Writer, Compute, list[str]], str]
+
+
+def _constant(w: Writer, s: Compute, a: list[str]) -> str:
+    value = s.attr("value")
+    kind = w.kind(s.target)
+    if not isinstance(value, Array):
+        return literal(value, w.plan.arrays[s.target].kind)
+    data = value.data
+    if data.ndim == 2 and data.shape[0] == data.shape[1] and (data == np.eye(len(data))).all():
+        return f"np.eye({len(data)}, dtype={kind})"
+    if data.ndim == 1 and len(data) > 4 and (data == range(len(data))).all():
+        return f"np.arange({len(data)}, dtype={kind})"
+    return f"np.array({data.tolist()}, {kind})"
+
+
+def _reduction(name: str) -> Form:
+    def form(w: Writer, s: Compute, a: list[str]) -> str:
+        dims = s.attr("dims")
+        axis = dims[0] if len(dims) == 1 else dims
+        keep = ", keepdims=True" if dict(s.attrs).get("keep") else ""
+        return f"np.{name}({a[0]}, {axis}{keep})"
+
+    return form
+
+
+def _softmax(w: Writer, s: Compute, a: list[str]) -> str:
+    d = s.attr("dim")
+    e = f"np.exp({a[0]} - {a[0]}.max({d}, keepdims=True))"
+    return f"(lambda e: e / e.sum({d}, keepdims=True))({e})"
+
+
+def _log_softmax(w: Writer, s: Compute, a: list[str]) -> str:
+    d = s.attr("dim")
+    shifted = f"{a[0]} - {a[0]}.max({d}, keepdims=True)"
+    return f"(lambda v: v - np.log(np.exp(v).sum({d}, keepdims=True)))({shifted})"
+
+
+def _slice(w: Writer, s: Compute, a: list[str]) -> str:
+    rank, dim = len(w.plan.arrays[s.target].dims), s.attr("dim")
+    part = f"{s.attr('start')}:{s.attr('stop')}"
+    if dim == rank - 1 and rank > 1:
+        return f"{a[0]}[..., {part}]"
+    return f"{a[0]}[{':, ' * dim}{part}]"
+
+
+def _unsqueeze(w: Writer, s: Compute, a: list[str]) -> str:
+    rank = len(w.plan.arrays[s.target].dims)
+    at = s.attr("at")
+    return f"{a[0]}[{', '.join('None' if i in at else ':' for i in range(rank))}]"
+
+
+def _squeeze(w: Writer, s: Compute, a: list[str]) -> str:
+    rank = len(w.plan.arrays[s.target].dims) + len(s.attr("at"))
+    at = s.attr("at")
+    return f"{a[0]}[{', '.join('0' if i in at else ':' for i in range(rank))}]"
+
+
+def _shift(w: Writer, s: Compute, a: list[str]) -> str:
+    by, edges = s.attr("by"), a[1:]
+    length = w.extent(w.plan.arrays[s.target].dims[0])
+    wide = [f"{e}[None]" for e in edges]
+    if by < 0:
+        joined = ", ".join([*reversed(wide), a[0]])
+        return f"np.concatenate(({joined}))[:{length}]"
+    joined = ", ".join([a[0], *wide])
+    return f"np.concatenate(({joined}))[-{length}:]"
+
+
+def _pick(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"{a[0]}[{':, ' * s.attr('dim')}{s.attr('index')}]"
+
+
+def _concat(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"np.concatenate(({', '.join(a)},), {s.attr('dim')})"
+
+
+def _where(w: Writer, s: Compute, a: list[str]) -> str:
+    # two plain numbers would choose a dtype of their own
+    real = w.plan.arrays[s.target].kind == "real"
+    b, c = (f"REAL({x})" if real and _is_number(x) else x for x in a[1:])
+    return f"np.where({a[0]}, {b}, {c})"
+
+
+def _is_number(text: str) -> bool:
+    return text[0] in "-0123456789" or text.startswith("float(")
+
+
+def _cast(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"np.asarray({a[0]}).astype(REAL)"
+
+
+def _softplus(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"(np.maximum({a[0]}, 0) + np.log1p(np.exp(-np.abs({a[0]}))))"
+
+
+def _erf(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"np.vectorize(__import__('math').erf, otypes=[REAL])({a[0]})"
+
+
+_FORMS: dict[str, Form] = {
+    "constant": _constant,
+    "sigmoid": lambda w, s, a: f"(np.tanh({a[0]} * 0.5) * 0.5 + 0.5)",
+    "relu": lambda w, s, a: f"np.maximum({a[0]}, 0)",
+    "softplus": _softplus,
+    "erf": _erf,
+    "where": _where,
+    "to_real": _cast,
+    "copy": lambda w, s, a: a[0],
+    "step": lambda w, s, a: f"np.arange(1, {w.extent(w.plan.arrays[s.target].dims[0])} + 1)",
+    "length": lambda w, s, a: w.extent(s.attr("axis")),
+    "matmul": lambda w, s, a: f"np.matmul({a[0]}, {a[1]})",
+    "einsum": lambda w, s, a: f"np.einsum({s.attr('equation')!r}, {a[0]}, {a[1]}, optimize=True)",
+    "sum": _reduction("sum"),
+    "max": _reduction("max"),
+    "min": _reduction("min"),
+    "argmax": lambda w, s, a: f"np.argmax({a[0]}, {s.attr('dim')})",
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "permute": lambda w, s, a: f"np.transpose({a[0]}, {s.attr('order')})",
+    "unsqueeze": _unsqueeze,
+    "squeeze": _squeeze,
+    "reshape": lambda w, s, a: f"np.reshape({a[0]}, {w.shape(w.plan.arrays[s.target].dims)})",
+    "expand": lambda w, s, a: (
+        f"np.array(np.broadcast_to({a[0]}, {w.shape(w.plan.arrays[s.target].dims)}), "
+        f"{w.kind(s.target)})"
+    ),
+    "concat": _concat,
+    "slice": _slice,
+    "repeat": lambda w, s, a: f"np.repeat({a[0]}, {s.attr('count')}, -1)",
+    "take": lambda w, s, a: f"{a[0]}[{a[1]}]",
+    "take_along": lambda w, s, a: f"np.take_along_axis({a[0]}, {a[1]}, -1)",
+    "onehot": lambda w, s, a: (
+        f"(np.asarray({a[0]})[..., None] == np.arange({s.attr('size')})).astype(REAL)"
+    ),
+    "shift": _shift,
+    "pick": _pick,
+    "stack": lambda w, s, a: f"np.stack(({', '.join(a)},), {s.attr('dim')})",
+}

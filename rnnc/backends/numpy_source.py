@@ -1,0 +1,444 @@
+"""A Plan as readable Python source that needs NumPy alone.
+
+The module has ``prepare(weights)``, which does once what depends on the weights alone, and
+``run(prepared, inputs)``. Within a loop every result has a buffer that is made before it
+(``out=``), parts of vectors are views, and a buffer that nothing reads any more is reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
+from rnnc.graph.names import identifiers
+from rnnc.graph.types import Array
+from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement
+from rnnc.source import Span
+
+VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
+RESERVED = ("np", "prepare", "run", "inputs", "weights", "prepared", "empty", "aligned", "step",
+            "REAL", "HALF")
+
+HEADER = '''\
+import numpy as np
+
+REAL = np.{dtype}
+HALF = np.array(0.5, REAL)
+
+
+def aligned(array):
+    """The array, copied to where rows begin at multiples of 64 bytes: products run faster."""
+    size = array.size * array.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    out = memory[start : start + size].view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
+'''
+
+
+def to_numpy(plan: Plan, dtype: str = "float32", doc: str = "") -> str:
+    """The source of a module that runs the plan in ``dtype`` (``float32`` or ``float64``)."""
+    return _Writer(plan, dtype, doc).module()
+
+
+class _Writer:
+    def __init__(self, plan: Plan, dtype: str, doc: str):
+        self.plan = plan
+        self.dtype = dtype
+        self.doc = doc
+        self.lines: list[str] = []
+        self.indent = ""
+        names = [*plan.arrays, *(f"length {a}" for a in plan.axes)]
+        self.names = identifiers(names, RESERVED)
+        self.scalars: dict[str, str] = {}  # constants that are written where they are used
+        self.quoted: tuple[str, ...] = ()
+        self.last_use = _last_uses(plan)
+
+    # ---------------------------------------------------------------- the module
+
+    def module(self) -> str:
+        plan = self.plan
+        text = (self.doc or f"{plan.name}, compiled by rnnc.").replace("\\", "\\\\")
+        self.line('"""' + text.replace('"""', "'''") + '\n"""\n')
+        self.line(HEADER.format(dtype=self.dtype))
+        self.line("")
+        self._prepare()
+        self.line("\n")
+        self._run()
+        return "\n".join(self.lines) + "\n"
+
+    def line(self, text: str) -> None:
+        self.lines.append(f"{self.indent}{text}" if text.strip() else text)
+
+    def _prepare(self) -> None:
+        plan = self.plan
+        self.line("def prepare(weights):")
+        self.indent = "    "
+        self.line('"""What depends on the weights alone; give the result to ``run``."""')
+        for p in plan.params:
+            self.line(f"{self.names[p.array]} = np.asarray(weights[{p.name!r}], REAL)"
+                      f"  # {list(p.type.dims)}")
+        for s in plan.setup:
+            assert isinstance(s, Compute)
+            self._whole(s, aligned=True)
+        used = self._prepared()
+        self.line("return {" + ", ".join(f"{n!r}: {self.names[n]}" for n in used) + "}")
+        self.indent = ""
+
+    def _prepared(self) -> list[str]:
+        """What the body reads of what was prepared."""
+        made = [p.array for p in self.plan.params]
+        made += [s.target for s in self.plan.setup if isinstance(s, Compute)]
+        read = _reads(self.plan.body) | {p.array for p in self.plan.outputs}
+        return [n for n in made if n in read and n not in self.scalars]
+
+    def _run(self) -> None:
+        plan = self.plan
+        self.line('@np.errstate(all="ignore")  # infinities are values like others')
+        self.line("def run(prepared, inputs):")
+        self.indent = "    "
+        self.line('"""From a dict of inputs to a dict of outputs, sequences first.')
+        self.line("")
+        for p in plan.inputs:
+            self.line(f"in   {p.name}: {p.type}")
+        for p in plan.outputs:
+            self.line(f"out  {p.name}: {p.type}")
+        self.line('"""')
+        for n in self._prepared():
+            self.line(f"{self.names[n]} = prepared[{n!r}]")
+        for p in plan.inputs:
+            kind = {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[p.type.kind]
+            self.line(f"{self.names[p.array]} = np.asarray(inputs[{p.name!r}], {kind})"
+                      if p.type.dims or p.role != "length"
+                      else f"{self.names[p.array]} = int(inputs[{p.name!r}])")
+        for axis, where in plan.axes.items():
+            name = self.names[f"length {axis}"]
+            if isinstance(where, int):
+                self.line(f"{name} = {where}")
+            elif where[1] < 0:
+                self.line(f"{name} = {self.names[where[0]]}")
+            else:
+                self.line(f"{name} = {self.names[where[0]]}.shape[{where[1]}]")
+        for s in plan.body:
+            if isinstance(s, Loop):
+                _LoopWriter(self, s).write()
+            else:
+                self._whole(s)
+        outputs = ", ".join(f"{p.name!r}: {self.operand(p.array)}" for p in plan.outputs)
+        self.line(f"return {{{outputs}}}")
+        self.indent = ""
+
+    # ---------------------------------------------------------------- statements
+
+    def operand(self, name: str) -> str:
+        return self.scalars.get(name) or self.names[name]
+
+    def extent(self, e: Extent) -> str:
+        return str(e) if isinstance(e, int) else self.names[f"length {e}"]
+
+    def shape(self, dims: Sequence[Extent]) -> str:
+        items = [self.extent(e) for e in dims]
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+    def kind(self, name: str) -> str:
+        return {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[
+            self.plan.arrays[name].kind
+        ]
+
+    def quote(self, origins: tuple[Span, ...]) -> None:
+        """A comment with the equations that a statement comes from, where they change."""
+        lines = []
+        for o in origins:
+            text = " ".join(o.source.line(o.line).split("#")[0].split())
+            if text:
+                lines.append(f"# {o.source.name.rsplit('/', 1)[-1]}:{o.line}  {text}")
+        shown = tuple(dict.fromkeys(lines))
+        if shown and shown != self.quoted:
+            self.quoted = shown
+            for text in shown[:8]:
+                self.line(text)
+
+    def _whole(self, s: Compute, aligned: bool = False) -> None:
+        """A statement outside of loops."""
+        value = dict(s.attrs).get("value")
+        if s.op == "constant" and not isinstance(value, Array):
+            self.scalars[s.target] = literal(value, self.plan.arrays[s.target].kind)
+            return
+        self.quote(s.origins)
+        text = expression(self, s)
+        if aligned and s.op in ("permute", "concat") and len(self.plan.arrays[s.target].dims) == 2:
+            text = f"aligned({text})"
+        elif s.op == "permute" and self._feeds_product(s.target):
+            text = f"np.ascontiguousarray({text})"
+        reuse = self._dying(s)
+        if reuse is not None:
+            text = f"{text[:-1]}, out={self.names[reuse]})"
+        self.line(f"{self.names[s.target]} = {text}")
+
+    def _feeds_product(self, name: str) -> bool:
+        return any(
+            isinstance(s, Compute) and s.op in ("matmul", "einsum") and name in s.args
+            for s in self.plan.body
+        )
+
+    def _dying(self, s: Compute) -> str | None:
+        """An operand of the same form that is read here for the last time and was made here."""
+        if s.op not in BINARY and not UNARY.get(s.op):
+            return None
+        made = self._owned()
+        for arg in s.args:
+            if (
+                arg in made
+                and self.last_use.get(arg) == s.target
+                and self.plan.arrays[arg] == self.plan.arrays[s.target]
+            ):
+                return arg
+        return None
+
+    def _owned(self) -> set[str]:
+        """Arrays made by operations of the body, of which there is no view."""
+        if not hasattr(self, "_owned_names"):
+            viewed: set[str] = set()
+            made: set[str] = set()
+            for s in self.plan.body:
+                if isinstance(s, Loop):
+                    viewed |= _reads([s])
+                    viewed |= {o for o, _ in s.collected}
+                elif s.op in BINARY or s.op in UNARY or s.op in ("matmul", "einsum"):
+                    made.add(s.target)
+                else:
+                    viewed |= set(s.args)
+            viewed |= {p.array for p in self.plan.outputs}
+            self._owned_names = made - viewed
+        return self._owned_names
+
+
+class _LoopWriter:
+    """One loop: what each name of its body is stored in, then the lines."""
+
+    def __init__(self, outer: _Writer, loop: Loop):
+        self.w = outer
+        self.loop = loop
+        self.types = outer.plan.arrays
+        self.collected = {inner: out for out, inner in loop.collected}
+        self.next_of: dict[str, list[Carried]] = {}
+        for c in loop.carried:
+            self.next_of.setdefault(c.next, []).append(c)
+        self.stored = set(self.collected) | set(self.next_of)
+        self.position = {
+            s.target: i for i, s in enumerate(loop.body) if isinstance(s, Compute)
+        }
+        self.last: dict[str, int] = {}
+        for i, s in enumerate(loop.body):
+            if isinstance(s, Compute):
+                self.last.update(dict.fromkeys(s.args, i))
+        self.root: dict[str, tuple[str, tuple[int, int] | None]] = {}  # view -> (buffer, part)
+        self.before: list[str] = []  # lines in front of the loop
+        self.inside: list[str] = []
+        self.fixed: set[str] = set()  # names that stand for the same memory at every step
+
+    def write(self) -> None:
+        w, loop = self.w, self.loop
+        n = w.names
+        length = n[f"length {loop.axis}"]
+        for outer, inner in loop.collected:
+            shape = w.shape(self.types[outer].dims)
+            self.before.append(f"{n[outer]} = np.empty({shape}, {w.kind(outer)})")
+            self.inside.append(f"{n[inner]} = {n[outer]}[step]")
+        for name in self.next_of:
+            if name not in self.collected and name in self.position:
+                depth = self._depth(name) + 1
+                shape = w.shape((depth, *self.types[name].dims))
+                self.before.append(f"{n[name]}_ring = np.empty({shape}, {w.kind(name)})")
+                self.inside.append(f"{n[name]} = {n[name]}_ring[step % {depth}]")
+        for c in loop.carried:
+            self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
+        for inner, outer in loop.scanned:
+            self.inside.append(f"{n[inner]} = {n[outer]}[step]")
+        for i, s in enumerate(loop.body):
+            assert isinstance(s, Compute)
+            self._statement(i, s)
+        for c in sorted(loop.carried, key=lambda c: self._lag(c), reverse=True):
+            self.inside.append(f"{n[c.name]} = {n[c.next]}")
+        for text in self.before:
+            w.line(text)
+        steps = f"range({length})" if loop.forward else f"range({length} - 1, -1, -1)"
+        w.line(f"for step in {steps}:")
+        w.indent += "    "
+        w.quoted = ()
+        for text in self.inside:
+            w.line(text)
+        w.indent = w.indent[:-4]
+        for c in loop.carried:
+            if c.final:
+                w.line(f"{n[c.final]} = {n[c.name]}")
+        w.quoted = ()
+
+    def _lag(self, c: Carried) -> int:
+        """How many steps back: chains of carried values are handed on from the far end."""
+        lag, current = 1, c
+        names = {x.name: x for x in self.loop.carried}
+        while current.next in names:
+            current = names[current.next]
+            lag += 1
+        return lag
+
+    def _depth(self, name: str) -> int:
+        """How many earlier steps of a value are still needed."""
+        return max(self._lag(c) for c in self.loop.carried if self._origin(c) == name)
+
+    def _origin(self, c: Carried) -> str:
+        names = {x.name: x for x in self.loop.carried}
+        while c.next in names:
+            c = names[c.next]
+        return c.next
+
+    # ---------------------------------------------------------------- statements
+
+    def _statement(self, i: int, s: Compute) -> None:
+        w = self.w
+        self._quote(s)
+        name = w.names[s.target]
+        if s.target in self.stored:
+            self._into(s, name)
+            return
+        if s.op in VIEWS:
+            text = f"{name} = {expression(w, s)}"
+            source = s.args[0]
+            self.root[s.target] = self._view(s)
+            if source in self.fixed:
+                self.fixed.add(s.target)
+                self.before.append(text)
+            else:
+                self.inside.append(text)
+            return
+        if s.op in BINARY or s.op in UNARY or s.op in ("matmul", "where", "softmax", "sum"):
+            reuse = self._overwritable(i, s)
+            if reuse is not None:
+                name = w.names[reuse]
+                self._into(s, name)
+                self.inside.append(f"{w.names[s.target]} = {name}")
+                self.root[s.target] = self.root.get(reuse, (reuse, None))
+                if reuse in self.fixed:
+                    self.inside.pop()
+                    self.before.append(f"{w.names[s.target]} = {name}")
+                    self.fixed.add(s.target)
+                return
+            self.before.append(
+                f"{name} = np.empty({w.shape(self.types[s.target].dims)}, {w.kind(s.target)})"
+            )
+            self.fixed.add(s.target)
+            self.root[s.target] = (s.target, None)
+            self._into(s, name)
+            return
+        self.inside.append(f"{name} = {expression(w, s)}")
+
+    def _quote(self, s: Compute) -> None:
+        w = self.w
+        lines, w.lines = w.lines, []
+        indent, w.indent = w.indent, ""
+        w.quote(s.origins)
+        self.inside += w.lines
+        w.lines, w.indent = lines, indent
+
+    def _view(self, s: Compute) -> tuple[str, tuple[int, int] | None]:
+        root, part = self.root.get(s.args[0], (s.args[0], None))
+        last = s.op == "slice" and s.attr("dim") == len(self.types[s.target].dims) - 1
+        if last and root == s.args[0]:
+            return root, (s.attr("start"), s.attr("stop"))
+        if last and part is not None:
+            return root, (part[0] + s.attr("start"), part[0] + s.attr("stop"))
+        return root, part
+
+    def _overwritable(self, i: int, s: Compute) -> str | None:
+        """An operand whose memory may take the result: of the same form, and not read again,
+        neither itself nor any name for the same part of its buffer."""
+        if s.op not in BINARY and s.op not in UNARY:
+            return None
+        for arg in s.args:
+            if arg not in self.root or self.types[arg] != self.types[s.target]:
+                continue
+            root, part = self.root[arg]
+            if root not in self.fixed or self.last.get(arg, -1) != i or arg in self.stored:
+                continue
+            others = [
+                (name, p) for name, (r, p) in self.root.items() if r == root and name != arg
+            ]
+            clash = any(
+                self.last.get(name, -1) >= i and _overlap(part, p) and name != root
+                for name, p in others
+            )
+            # the whole buffer read directly later, not through a view
+            direct = any(
+                isinstance(x, Compute) and root in x.args and x.op not in VIEWS
+                for x in self.loop.body[i if arg != root else i + 1 :]
+            )
+            if not clash and not direct:
+                return arg
+        return None
+
+    def _into(self, s: Compute, out: str) -> None:
+        """Lines that put the result of a statement into existing memory."""
+        w = self.w
+        args = [w.operand(a) for a in s.args]
+        if s.op in BINARY:
+            self.inside.append(f"np.{BINARY[s.op]}({args[0]}, {args[1]}, out={out})")
+        elif s.op == "sigmoid":
+            # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
+            self.inside += [
+                f"np.multiply({args[0]}, HALF, out={out})",
+                f"np.tanh({out}, out={out})",
+                f"np.multiply({out}, HALF, out={out})",
+                f"np.add({out}, HALF, out={out})",
+            ]
+        elif s.op == "relu":
+            self.inside.append(f"np.maximum({args[0]}, 0, out={out})")
+        elif s.op in UNARY and UNARY[s.op]:
+            self.inside.append(f"np.{UNARY[s.op]}({args[0]}, out={out})")
+        elif s.op == "matmul":
+            ranks = [len(self.types[a].dims) for a in s.args]
+            f = "dot" if ranks == [2, 2] else "matmul"
+            self.inside.append(f"np.{f}({args[0]}, {args[1]}, out={out})")
+        elif s.op == "where":
+            self.inside.append(f"np.copyto({out}, {args[2]})")
+            self.inside.append(f"np.copyto({out}, {args[1]}, where={args[0]})")
+        elif s.op == "softmax":
+            d = s.attr("dim")
+            self.inside += [
+                f"np.subtract({args[0]}, {args[0]}.max({d}, keepdims=True), out={out})",
+                f"np.exp({out}, out={out})",
+                f"np.divide({out}, {out}.sum({d}, keepdims=True), out={out})",
+            ]
+        elif s.op == "sum":
+            dims = s.attr("dims")
+            self.inside.append(f"np.sum({args[0]}, {dims}, out={out})")
+        else:
+            self.inside.append(f"{out}[...] = {expression(w, s)}")
+
+
+def _overlap(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
+    return a is None or b is None or (a[0] < b[1] and b[0] < a[1])
+
+
+def _reads(statements: Iterable[Statement]) -> set[str]:
+    out: set[str] = set()
+    for s in statements:
+        if isinstance(s, Compute):
+            out |= set(s.args)
+        else:
+            out |= {c.initial for c in s.carried} | {o for _, o in s.scanned}
+            out |= _reads(s.body)
+    return out
+
+
+def _last_uses(plan: Plan) -> Mapping[str, str]:
+    """The target of the statement that reads an array last (of the body's own statements)."""
+    last: dict[str, str] = {}
+    for s in plan.body:
+        if isinstance(s, Compute):
+            last.update(dict.fromkeys(s.args, s.target))
+        else:
+            last.update(dict.fromkeys(_reads([s]), ""))
+    return last
+

@@ -1,0 +1,283 @@
+"""A Plan as an ONNX model: one node for most statements, one ``Scan`` for each loop.
+
+A loop is time-major on axis 0, which onnxruntime slices without copying; what the plan computes
+outside of it stays outside, and its body captures outer arrays by name.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import (
+    GraphProto,
+    ModelProto,
+    OperatorSetIdProto,
+    StringStringEntryProto,
+    ValueInfoProto,
+    checker,
+)
+
+from rnnc.backends.onnx_ops import FORMS, ONNX_TYPES, Writer, constant
+from rnnc.graph.types import BATCH
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Port, Statement
+from rnnc.source import DataError, InternalError, UsageError
+
+NDA = NDArray[Any]
+
+LOWEST_OPSET, HIGHEST_OPSET = 13, 26
+LARGE = 1_500_000_000  # bytes; protobuf itself ends at 2**31
+SMALL_NODES, SMALL_BYTES = 2_000, 50_000_000  # what is checked in full
+
+
+def to_onnx(
+    plan: Plan,
+    *,
+    weights: Mapping[str, NDA] | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
+    opset: int = 18,
+    ir_version: int = 8,
+    metadata: Mapping[str, str] | None = None,
+) -> ModelProto:
+    """The model that computes ``plan``: inputs and outputs under the names of its ports.
+
+    With ``weights`` the parameters are stored in the model, without they are inputs under their
+    own names. Real values are ``dtype``, indices int64, flags bool.
+
+    :raises UsageError: the opset is out of range, or the model larger than protobuf allows.
+    :raises DataError: a weight is missing or does not fit its parameter.
+    """
+    if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+        raise UsageError(
+            f"opset {opset} cannot be written; take one from {LOWEST_OPSET} to {HIGHEST_OPSET}"
+        )
+    return _Model(plan, weights, dtype, opset).model(ir_version, metadata or {})
+
+
+class _Model:
+    def __init__(
+        self, plan: Plan, weights: Mapping[str, NDA] | None, dtype: str, opset: int
+    ) -> None:
+        self.plan = plan
+        taken = {p.name for p in (*plan.inputs, *plan.params, *plan.outputs)}
+        self.w = Writer(plan, dtype, opset, taken)
+        self.given = {p.array: p.name for p in (*plan.inputs, *plan.params)}
+        self.w.names.update(self.given)
+        self.graph_inputs = [*plan.inputs]
+        if weights is None:
+            self.graph_inputs += plan.params
+        else:
+            self._store(weights)
+        self._rename()
+        self._name_outputs()
+
+    # ---------------------------------------------------------------- names
+
+    def _store(self, weights: Mapping[str, NDA]) -> None:
+        for p in self.plan.params:
+            if p.name not in weights:
+                raise DataError(f"the weights lack {p.name}, which is {p.type}")
+            data = np.asarray(weights[p.name])
+            if data.shape != p.type.dims:
+                raise DataError(f"the weight {p.name} is {list(data.shape)}; wanted is {p.type}")
+            self.w.pending[p.array] = self.w.cast(data, p.type.kind)
+        stored = sum(data.nbytes for data in self.w.pending.values())
+        _check_size(stored)
+
+    def _rename(self) -> None:
+        """A copy is the array that it copies, under another name."""
+        self.root: dict[str, str] = {}
+        for s in self.plan.statements():
+            for c in (s,) if isinstance(s, Compute) else s.body:
+                if c.op in ("copy", "stop_gradient"):
+                    self.root[c.target] = self.root.get(c.args[0], c.args[0])
+
+    def _name_outputs(self) -> None:
+        """What makes an output writes it under its own name, where that is possible."""
+        made = set()
+        for s in self.plan.statements():
+            if isinstance(s, Loop):
+                made |= {outer for outer, _ in s.collected}
+                made |= {c.final for c in s.carried if c.final}
+            elif s.op not in ("constant", "eye"):
+                made.add(s.target)
+        for port in self.plan.outputs:
+            array = self.root.get(port.array, port.array)
+            if array in made and array not in self.w.names and port.name not in self.given:
+                self.w.names[array] = port.name
+
+    # ---------------------------------------------------------------- the model
+
+    def model(self, ir_version: int, metadata: Mapping[str, str]) -> ModelProto:
+        w, plan = self.w, self.plan
+        for statement in plan.statements():
+            self._statement(statement)
+        w.quote(())
+        for port in plan.outputs:
+            array = self.root.get(port.array, port.array)
+            if port.name not in self.given and w.name(array) != port.name:
+                w.node("Identity", [w.name(array)], port.name)
+        graph = GraphProto(
+            name=plan.name,
+            node=w.outer,
+            initializer=w.initializers,
+            input=[self._value(p.name, p.type) for p in self.graph_inputs],
+            output=[self._value(p.name, p.type) for p in plan.outputs],
+        )
+        model = ModelProto(
+            ir_version=ir_version,
+            producer_name="rnnc",
+            graph=graph,
+            opset_import=[OperatorSetIdProto(domain="", version=w.opset)],
+            metadata_props=[StringStringEntryProto(key=k, value=v) for k, v in metadata.items()],
+        )
+        size = model.ByteSize()
+        _check_size(size)
+        if size <= SMALL_BYTES:
+            count = sum(1 if isinstance(s, Compute) else len(s.body) for s in plan.statements())
+            checker.check_model(model, full_check=count <= SMALL_NODES)
+        return model
+
+    def _value(self, name: str, type_: ArrayType) -> ValueInfoProto:
+        out = ValueInfoProto(name=name)
+        tensor = out.type.tensor_type
+        tensor.elem_type = ONNX_TYPES[self.w.dtype(type_.kind)]
+        tensor.shape.SetInParent()  # a scalar has a shape, too
+        for d in type_.dims:
+            if isinstance(d, int):
+                tensor.shape.dim.add(dim_value=d)
+            else:
+                text = BATCH if d == BATCH else self.plan.length_names[d]
+                tensor.shape.dim.add(dim_param=text)
+        return out
+
+    # ---------------------------------------------------------------- statements
+
+    def _statement(self, s: Statement) -> None:
+        if isinstance(s, Loop):
+            self._loop(s)
+        else:
+            self._compute(s)
+
+    def _compute(self, s: Compute) -> None:
+        w = self.w
+        if s.op in ("constant", "eye"):
+            value = constant(w, s)
+            w.names[s.target] = w.fresh(s.target)
+            w.pending[s.target] = w.known[s.target] = value
+            return
+        inputs = [w.name(a) for a in s.args]
+        if s.target in self.root:
+            names = w.names if w.nodes is w.outer else w.local
+            names[s.target] = inputs[0]
+            return
+        rule = FORMS.get(s.op)
+        if rule is None:
+            raise InternalError(f"{s.target} = {s.op}(…) has no ONNX form")
+        w.quote(s.origins)
+        rule(w, s, inputs, w.define(s.target))
+
+    # ---------------------------------------------------------------- loops
+
+    def _loop(self, loop: Loop) -> None:
+        w = self.w
+        states = [c.name for c in loop.carried]
+        initial = [w.name(c.initial) for c in loop.carried]
+        sequences = [w.name(outer) for _, outer in loop.scanned]
+        w.local = {name: w.fresh(name) for name in (*states, *(i for i, _ in loop.scanned))}
+        inputs = [self._value(w.local[n], w.type(n)) for n in w.local]
+        if not sequences:  # the number of steps must come from somewhere
+            sequences = [self._numbers(loop.axis)]
+            inputs.append(self._value(w.fresh("number"), ArrayType((), "index")))
+        w.nodes = []
+        sums, products = _gemms(loop, w)
+        for s in loop.body:
+            if s.target in sums:
+                product, term = sums[s.target]
+                w.quote(product.origins or s.origins)
+                operands = [w.name(a) for a in (*product.args, term)]
+                w.node("Gemm", operands, w.define(s.target))
+            elif s.target not in products:
+                self._compute(s)
+        results = [c.next for c in loop.carried] + [inner for _, inner in loop.collected]
+        body = GraphProto(name=f"{loop.axis}.step", input=inputs)
+        own = {output for node in w.nodes for output in node.output}
+        for array in results:
+            name = w.name(array)
+            if name not in own:  # given already, or a name of the body's input or of outside
+                name = w.node("Identity", [name], w.fresh(f"{name}:out"))
+            own.discard(name)
+            body.output.append(self._value(name, w.type(array)))
+        body.node.extend(w.nodes)
+        w.nodes, w.local = w.outer, {}
+        outputs = [
+            w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
+        ]
+        outputs += [w.define(outer) for outer, _ in loop.collected]
+        self._scan(loop, (*initial, *sequences), len(sequences), body, outputs)
+
+    def _scan(
+        self, loop: Loop, inputs: Sequence[str], count: int, body: GraphProto, outputs: list[str]
+    ) -> None:
+        back: dict[str, Any] = {}
+        if not loop.forward:
+            back["scan_input_directions"] = (1,) * count
+            if loop.collected:
+                back["scan_output_directions"] = (1,) * len(loop.collected)
+        self.w.origin = ""
+        self.w.node("Scan", inputs, outputs[0], body=body, num_scan_inputs=count, **back)
+        self.w.outer[-1].output.extend(outputs[1:])
+
+    def _numbers(self, axis: str) -> str:
+        w = self.w
+        zero, one = w.const(0, "index"), w.const(1, "index")
+        return w.outside("Range", [zero, w.length(axis), one])
+
+
+def _gemms(loop: Loop, w: Writer) -> tuple[dict[str, tuple[Compute, str]], set[str]]:
+    """Sums that take a matrix product with them, ``Gemm(h, U, term)``: by target, the product
+    and the term; and the products that are no statements of their own any more.
+
+    The product must be read nowhere else, its operands and the sum two-dimensional.
+    """
+    uses = Counter(a for s in loop.body for a in s.args)
+    uses.update(c.next for c in loop.carried)
+    uses.update(inner for _, inner in loop.collected)
+    products = {
+        s.target: s
+        for s in loop.body
+        if s.op == "matmul"
+        and uses[s.target] == 1
+        and all(len(w.type(a).dims) == 2 for a in s.args)
+    }
+    sums: dict[str, tuple[Compute, str]] = {}
+    taken: set[str] = set()
+    for s in loop.body:
+        if s.op != "add":
+            continue
+        for product, term in (s.args, s.args[::-1]):
+            fits = product in products and w.type(product).dims == w.type(s.target).dims
+            if fits and len(w.type(term).dims) <= 2:
+                sums[s.target] = (products[product], term)
+                taken.add(product)
+                break
+    return sums, taken
+
+
+def _check_size(size: int) -> None:
+    if size >= 2**31 - 1:
+        raise UsageError(
+            f"the model would be {size / 2**30:.1f} GiB, and an ONNX file ends at 2 GiB; "
+            "leave the weights out (they become inputs), or unroll fewer steps"
+        )
+    if size > LARGE:
+        warnings.warn(
+            f"the model is {size / 2**30:.1f} GiB; onnxruntime loads it very slowly",
+            stacklevel=3,
+        )
+
+

@@ -1,0 +1,34 @@
+"""Names in generated code: one injective mapping for all backends."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+
+_WORDS = {"'": "_prime", "+": "_plus", "-": "_minus", "@": "_at_"}
+
+
+def identifier(name: str) -> str:
+    """A Python identifier that reads like ``name``: ``h[t-1]`` is ``h_t_minus1``."""
+    text = re.sub(r"[\[(](\w+)([+-]\d+)?[\])]", lambda m: f"_{m[1]}{m[2] or ''}", name)
+    text = "".join(_WORDS.get(c, c if c.isalnum() or c == "_" else "_") for c in text)
+    text = re.sub(r"_{2,}", "_", text).strip("_") or "value"
+    if text[0].isdigit():
+        text = f"v{text}"
+    return f"{text}_" if keyword.iskeyword(text) else text
+
+
+def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """An identifier for each name, no two the same and none in ``taken``."""
+    used = set(taken)
+    out: dict[str, str] = {}
+    for name in names:
+        base = identifier(name)
+        text, count = base, 1
+        while text in used:
+            count += 1
+            text = f"{base}_{count}"
+        used.add(text)
+        out[name] = text
+    return out
