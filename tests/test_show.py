@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from rnnc.graph.build import build
 from rnnc.graph.show import expression, parameter_count, roles, show_system, table
-from rnnc.graph.system import Axis
+from rnnc.graph.system import Axis, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Type, read
 from rnnc.source import Source
 from rnnc.syntax.parse import parse
@@ -265,6 +266,27 @@ def test_losses_metrics_and_targets():
         "output p\n"
     )
     assert show_system(from_text(text)) == text
+
+
+def test_a_loss_without_its_distribution_is_written_out():
+    system = elman()
+    text = show_system(system.with_values(system.values, targets={}, losses={"loss.y": "y.loss"}))
+    assert "target y[t] : index(k)\nloss   loss_y = nll(p[t], y[t])\n" in text
+
+
+def test_shared_counts_are_not_printed():
+    """Common subexpressions make a metric read the count of the loss."""
+    system = from_text(
+        "model S\ninput x[t] : []\ny[t] = x[t]\ntarget z[t] : [] ~ normal(y[t], 1)\n"
+        "metric error = abs(y[t] - z[t])\n"
+    )
+    error = system["error"]
+    shared = replace(error, reads=(error.reads[0], read("error.count.1")))
+    real = Value("error.count.1", "to_real", (read("count.z"),), Type("real"))
+    values = [v for v in system.values.values() if v.name != "error"]
+    text = show_system(system.with_values([*values, real, shared]))
+    assert "count" not in text
+    assert "metric error = abs(y[t] - z[t])\n" in text
 
 
 def test_split_and_several_boundaries():

@@ -16,6 +16,7 @@ from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement
 from rnnc.source import Span
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
+BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
 RESERVED = ("np", "prepare", "run", "inputs", "weights", "prepared", "empty", "aligned", "step",
             "REAL", "HALF")
 
@@ -83,7 +84,10 @@ class _Writer:
             assert isinstance(s, Compute)
             self._whole(s, aligned=True)
         used = self._prepared()
-        self.line("return {" + ", ".join(f"{n!r}: {self.names[n]}" for n in used) + "}")
+        self.line("return {")
+        for n in used:
+            self.line(f"    {n!r}: {self.names[n]},")
+        self.line("}")
         self.indent = ""
 
     def _prepared(self) -> list[str]:
@@ -226,9 +230,7 @@ class _LoopWriter:
         for c in loop.carried:
             self.next_of.setdefault(c.next, []).append(c)
         self.stored = set(self.collected) | set(self.next_of)
-        self.position = {
-            s.target: i for i, s in enumerate(loop.body) if isinstance(s, Compute)
-        }
+        self.position = {s.target for s in loop.body if isinstance(s, Compute)}
         self.last: dict[str, int] = {}
         for i, s in enumerate(loop.body):
             if isinstance(s, Compute):
@@ -236,12 +238,14 @@ class _LoopWriter:
         self.root: dict[str, tuple[str, tuple[int, int] | None]] = {}  # view -> (buffer, part)
         self.before: list[str] = []  # lines in front of the loop
         self.inside: list[str] = []
-        self.fixed: set[str] = set()  # names that stand for the same memory at every step
+        self.fixed: set[str] = set()  # views that are made before the loop
+        self.buffers: set[str] = set()  # results with memory of their own, made before the loop
+        self.reused: set[str] = set()  # results that take the memory of an operand
 
     def write(self) -> None:
         w, loop = self.w, self.loop
+        self._share()
         n = w.names
-        length = n[f"length {loop.axis}"]
         for outer, inner in loop.collected:
             shape = w.shape(self.types[outer].dims)
             self.before.append(f"{n[outer]} = np.empty({shape}, {w.kind(outer)})")
@@ -256,13 +260,14 @@ class _LoopWriter:
             self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
         for inner, outer in loop.scanned:
             self.inside.append(f"{n[inner]} = {n[outer]}[step]")
-        for i, s in enumerate(loop.body):
+        for s in loop.body:
             assert isinstance(s, Compute)
-            self._statement(i, s)
-        for c in sorted(loop.carried, key=lambda c: self._lag(c), reverse=True):
+            self._statement(s)
+        for c in sorted(loop.carried, key=self._lag, reverse=True):
             self.inside.append(f"{n[c.name]} = {n[c.next]}")
         for text in self.before:
             w.line(text)
+        length = n[f"length {loop.axis}"]
         steps = f"range({length})" if loop.forward else f"range({length} - 1, -1, -1)"
         w.line(f"for step in {steps}:")
         w.indent += "    "
@@ -296,43 +301,58 @@ class _LoopWriter:
 
     # ---------------------------------------------------------------- statements
 
-    def _statement(self, i: int, s: Compute) -> None:
+    def _share(self) -> None:
+        """Decide which results take the memory of an operand, and name what shares memory
+        after the equation of the spec among them."""
+        leader: dict[str, str] = {}
+        for i, s in enumerate(self.loop.body):
+            assert isinstance(s, Compute)
+            if s.target in self.stored:
+                continue
+            if s.op in VIEWS:
+                self.root[s.target] = self._view(s)
+            elif s.op in BUFFERED:
+                reuse = self._overwritable(i, s)
+                if reuse is None:
+                    self.root[s.target] = (s.target, None)
+                else:
+                    self.root[s.target] = self.root[reuse]
+                    leader[s.target] = leader.get(reuse, reuse)
+        groups: dict[str, list[str]] = {}
+        for name, first in leader.items():
+            groups.setdefault(first, [first]).append(name)
+        for first, names in groups.items():
+            written = [x for x in names if "." not in x]
+            chosen = self.w.names[written[-1] if written else first]
+            for name in names:
+                self.w.names[name] = chosen
+        self.reused = set(leader)
+
+    # ---------------------------------------------------------------- statements
+
+    def _statement(self, s: Compute) -> None:
         w = self.w
         self._quote(s)
         name = w.names[s.target]
-        if s.target in self.stored:
+        if s.target in self.stored or s.target in self.reused:
             self._into(s, name)
-            return
-        if s.op in VIEWS:
-            text = f"{name} = {expression(w, s)}"
-            source = s.args[0]
-            self.root[s.target] = self._view(s)
-            if source in self.fixed:
+        elif s.op in VIEWS:
+            # a view of a buffer that stays is made once
+            stays = self._stays(s.args[0])
+            if stays:
                 self.fixed.add(s.target)
-                self.before.append(text)
-            else:
-                self.inside.append(text)
-            return
-        if s.op in BINARY or s.op in UNARY or s.op in ("matmul", "where", "softmax", "sum"):
-            reuse = self._overwritable(i, s)
-            if reuse is not None:
-                name = w.names[reuse]
-                self._into(s, name)
-                self.inside.append(f"{w.names[s.target]} = {name}")
-                self.root[s.target] = self.root.get(reuse, (reuse, None))
-                if reuse in self.fixed:
-                    self.inside.pop()
-                    self.before.append(f"{w.names[s.target]} = {name}")
-                    self.fixed.add(s.target)
-                return
-            self.before.append(
-                f"{name} = np.empty({w.shape(self.types[s.target].dims)}, {w.kind(s.target)})"
-            )
-            self.fixed.add(s.target)
-            self.root[s.target] = (s.target, None)
+            (self.before if stays else self.inside).append(f"{name} = {expression(w, s)}")
+        elif s.op in BUFFERED:
+            shape = w.shape(self.types[s.target].dims)
+            self.before.append(f"{name} = np.empty({shape}, {w.kind(s.target)})")
             self._into(s, name)
-            return
-        self.inside.append(f"{name} = {expression(w, s)}")
+        else:
+            self.inside.append(f"{name} = {expression(w, s)}")
+
+    def _stays(self, name: str) -> bool:
+        """Whether a name stands for the same memory at every step."""
+        root = self.root.get(name, (None, None))[0]
+        return root is not None and (root in self.buffers or root in self.fixed)
 
     def _quote(self, s: Compute) -> None:
         w = self.w
@@ -353,30 +373,33 @@ class _LoopWriter:
 
     def _overwritable(self, i: int, s: Compute) -> str | None:
         """An operand whose memory may take the result: of the same form, and not read again,
-        neither itself nor any name for the same part of its buffer."""
+        neither itself nor through another name for the same part of its buffer."""
+        self.buffers.add(s.target)
         if s.op not in BINARY and s.op not in UNARY:
             return None
         for arg in s.args:
             if arg not in self.root or self.types[arg] != self.types[s.target]:
                 continue
             root, part = self.root[arg]
-            if root not in self.fixed or self.last.get(arg, -1) != i or arg in self.stored:
+            if root not in self.buffers or self.last.get(arg, -1) != i:
                 continue
-            others = [
-                (name, p) for name, (r, p) in self.root.items() if r == root and name != arg
-            ]
             clash = any(
-                self.last.get(name, -1) >= i and _overlap(part, p) and name != root
-                for name, p in others
+                self._read_from(name, i) and _overlap(part, p)
+                for name, (r, p) in self.root.items()
+                if r == root and name != arg
             )
-            # the whole buffer read directly later, not through a view
-            direct = any(
-                isinstance(x, Compute) and root in x.args and x.op not in VIEWS
-                for x in self.loop.body[i if arg != root else i + 1 :]
-            )
-            if not clash and not direct:
+            if not clash:
+                self.buffers.discard(s.target)
                 return arg
         return None
+
+    def _read_from(self, name: str, i: int) -> bool:
+        """Whether statement ``i`` or a later one reads the memory through this name (to make a
+        view is not to read)."""
+        return any(
+            isinstance(x, Compute) and name in x.args and x.op not in VIEWS
+            for x in self.loop.body[i:]
+        )
 
     def _into(self, s: Compute, out: str) -> None:
         """Lines that put the result of a statement into existing memory."""

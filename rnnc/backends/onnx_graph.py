@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -22,9 +23,10 @@ from onnx import (
     checker,
 )
 
-from rnnc.backends.onnx_ops import FORMS, ONNX_TYPES, Writer, constant
+from rnnc.backends.onnx_ops import FORMS, constant, split
+from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Port, Statement
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -195,8 +197,13 @@ class _Model:
             inputs.append(self._value(w.fresh("number"), ArrayType((), "index")))
         w.nodes = []
         sums, products = _gemms(loop, w)
+        parts = _splits(loop.body)
         for s in loop.body:
-            if s.target in sums:
+            if s.target in parts:
+                if parts[s.target]:
+                    w.quote(s.origins)
+                    split(w, parts[s.target])
+            elif s.target in sums:
                 product, term = sums[s.target]
                 w.quote(product.origins or s.origins)
                 operands = [w.name(a) for a in (*product.args, term)]
@@ -268,6 +275,23 @@ def _gemms(loop: Loop, w: Writer) -> tuple[dict[str, tuple[Compute, str]], set[s
     return sums, taken
 
 
+def _splits(body: Sequence[Compute]) -> dict[str, Sequence[Compute]]:
+    """Slices of one array that do not overlap are one ``Split``: the parts, in their order, at
+    the first of them, and nothing at the others."""
+    groups: dict[tuple[str, int], list[Compute]] = {}
+    for s in body:
+        if s.op == "slice":
+            groups.setdefault((s.args[0], s.attr("dim")), []).append(s)
+    out: dict[str, Sequence[Compute]] = {}
+    for group in groups.values():
+        ordered = sorted(group, key=lambda s: s.attr("start"))
+        apart = all(a.attr("stop") <= b.attr("start") for a, b in pairwise(ordered))
+        if len(group) > 1 and apart:
+            out.update(dict.fromkeys((s.target for s in group), ()))
+            out[group[0].target] = ordered
+    return out
+
+
 def _check_size(size: int) -> None:
     if size >= 2**31 - 1:
         raise UsageError(
@@ -279,5 +303,3 @@ def _check_size(size: int) -> None:
             f"the model is {size / 2**30:.1f} GiB; onnxruntime loads it very slowly",
             stacklevel=3,
         )
-
-

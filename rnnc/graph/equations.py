@@ -35,13 +35,20 @@ def _implied(system: System) -> frozenset[str]:
     """Values that a ``target … ~`` line says already: its loss, its count, the sum of losses."""
     losses = system.losses
     roots = {losses[k] for k in losses if k.removeprefix("loss.") in system.targets}
-    roots |= set(system.counts.values())
+    counts = set(system.counts.values())
+    roots |= counts
     if len(losses) > 1 and "loss" in losses:
         roots.add(losses["loss"])
     kept = {*system.outputs, *system.metrics.values(), *(s.next for s in system.states)}
     kept |= {v for v in losses.values() if v not in roots}
     kept |= {r.source for d in system.targets.values() for r in d.reads}
     graph, found = system.graph, set[str]()
+    everything = system.values.keys()
+    means = {  # metrics that are written without their count
+        m
+        for m in system.metrics.values()
+        if averaged(system, system[m], everything, set(system.axes))
+    }
     size = -1
     while roots and len(found) > size:  # until nothing is added: once or twice
         size = len(found)
@@ -50,6 +57,10 @@ def _implied(system: System) -> frozenset[str]:
             if name in kept or not (made or name in roots):
                 continue
             readers = set(graph.successors(name))
+            if name in counts:
+                turned = {r for r in readers if system[r].op == "to_real" and is_temporary(r)}
+                readers = readers - turned - means
+                readers |= {x for r in turned for x in graph.successors(r)} - means
             if readers <= found and (readers or name in roots):
                 found.add(name)
     return frozenset(found)
@@ -83,7 +94,8 @@ def _inlined(system: System, hidden: frozenset[str]) -> frozenset[str]:
     for name, value in system.values.items():
         if not is_temporary(name) or name in results or name in shifted or value.bounds:
             continue
-        if value.op in _WRITTEN_IN_PLACE:
+        leaf = system[value.reads[0].source] if value.op == "to_real" else value
+        if leaf.op in _WRITTEN_IN_PLACE and (leaf is value or is_temporary(leaf.name)):
             found.add(name)
         elif count[name] == _reads_of_one(system, value, direct) and value.op not in LEAVES:
             chain.add_edge(name, direct[name])
@@ -168,14 +180,14 @@ def averaged(system: System, value: Value, inlined: Set[str], over: Set[str]) ->
 
     def plain(r: Read) -> Value:
         here = system[r.source]
-        while here.op == "to_real" and here.name in inlined:
+        while here.op == "to_real":
             here = system[here.reads[0].source]
         return here
 
     below, lengths = [value.reads[1]], list[str]()
     while below:
         here = plain(below.pop())
-        if here.name not in inlined or here.op not in ("mul", "length"):
+        if here.op not in ("mul", "length"):
             return None
         if here.op == "length":
             lengths.append(here.attr("axis"))

@@ -21,6 +21,7 @@ import networkx as nx
 from rnnc.graph.equations import averaged, constants
 from rnnc.graph.notation import (
     ATOM,
+    GIVEN,
     INFIX,
     PRODUCT,
     SUM,
@@ -203,7 +204,7 @@ def statements(printer: Printer) -> dict[str, str]:
     for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
         for key, name in named.items():
             if name not in read and name not in out:
-                start = _start(keyword, key)
+                start = _start(printer, keyword, key)
                 over = {BATCH} if keyword == "loss" else set(system.axes)
                 inner = averaged(system, system[name], printer.inlined, over)
                 right = printer.read(inner) if inner else printer.expression(system[name])
@@ -211,9 +212,12 @@ def statements(printer: Printer) -> dict[str, str]:
     return out
 
 
-def _start(keyword: str, key: str) -> str:
-    """``loss``, ``loss L =`` or ``metric L =``; losses without a name have numbers."""
+def _start(printer: Printer, keyword: str, key: str) -> str:
+    """``loss``, ``loss L =`` or ``metric L =``; losses without a name have numbers, and those of
+    a target whose distribution is gone keep apart from its name."""
     key = key.removeprefix("loss.") if keyword == "loss" else key
+    if key in printer.system.values and printer.system[key].op in GIVEN:
+        key = f"{keyword}_{key}"
     unnamed = keyword == "loss" and (key == "loss" or not key.isidentifier())
     return keyword.ljust(6) if unnamed else f"{keyword:<6} {key} ="
 
@@ -257,7 +261,7 @@ def _results(printer: Printer) -> list[str]:
     for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
         for key, name in named.items():
             if name not in own and name not in printer.hidden:
-                lines.append(f"{_start(keyword, key)} {printer.left(system[name])}")
+                lines.append(f"{_start(printer, keyword, key)} {printer.left(system[name])}")
     if system.outputs:
         lines.append(f"output {', '.join(map(printer.name, system.outputs))}")
     return lines

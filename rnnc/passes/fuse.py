@@ -69,6 +69,11 @@ class _Fusion:
         return uses
 
     def run(self) -> System:
+        for v in self.system.values.values():
+            if v.name in self.members:
+                self._split_columns(v)
+        if self.added:  # the rest starts from the system as it is now
+            return _Fusion(self.system.with_values(self._ordered()), self._members()).run()
         sums = [
             self._take_apart(v)
             for v in self.system.values.values()
@@ -84,9 +89,43 @@ class _Fusion:
         for v in list(self.values.values()):
             if v.name in self.members and v.op == "mul" and self._is_root(v, ("mul",)):
                 self._reassociate_product(v)
-        # new values first: what they are made of is older than their readers
-        order = [*self.added.values(), *(v for n, v in self.values.items() if n not in self.added)]
-        return self.system.with_values(order)
+        return self.system.with_values(self._ordered())
+
+    def _ordered(self) -> list[Value]:
+        """New values first: what they are made of is older than their readers."""
+        return [*self.added.values(), *(v for n, v in self.values.items() if n not in self.added)]
+
+    def _members(self) -> frozenset[str]:
+        """The recurrence with those new values that read something of it."""
+        members = set(self.members)
+        members |= {n for n, v in self.added.items() if any(r.source in members for r in v.reads)}
+        return frozenset(members)
+
+    def _split_columns(self, v: Value) -> None:
+        """``W [h', x]`` is ``W_1 h' + W_2 x`` where only one of the two recurs."""
+        parts = self._matrix_vector(v)
+        if parts is None or v.type.rank != 1:
+            return
+        matrix, vector = parts
+        joined = self.values[vector.source]
+        if joined.op != "concat" or vector.at or joined.name not in self.members:
+            return
+        recurs = [r.source in self.members for r in joined.reads]
+        if all(recurs) or any(self._type(r).rank != 1 for r in joined.reads):
+            return
+        columns = self._make(f"{matrix.source}.columns", "transpose", (matrix,), (), v.origins)
+        terms = []
+        start: Size = 0
+        for r in joined.reads:
+            stop = start + self._type(r).shape[0]
+            rows = self._make(f"{matrix.source}.columns", "slice", (columns,),
+                              (("start", start), ("stop", stop)), v.origins)
+            block = self._make(f"{matrix.source}.{_owner(r.source)}", "transpose", (rows,), (),
+                               v.origins)
+            terms.append(_Term(1, self._make(f"{v.name}.{_owner(r.source)}", "contract", (block, r),
+                                             v.attrs, v.origins)))
+            start = stop
+        self._redefine(v, terms[0].read, terms[1:])
 
     # ---------------------------------------------------------------- taking sums apart
 
@@ -275,11 +314,11 @@ class _Fusion:
     def _pack(self, groups: list[list[_Sum]]) -> None:
         places, stacked = self._stack(groups)
         for group in groups:
-            base = "_".join(_owner(s.root.name) for s in group[:8])
+            base = "_".join(dict.fromkeys(_owner(s.root.name) for s in group[:8]))
             origins = tuple(o for s in group for o in s.root.origins)
             total = self._fixed(group, f"{base}.fixed", origins)
-            for vector in group[0].vectors:
-                part = self._part(stacked[vector], *places[vector, id(group)], origins)
+            for nth, vector in enumerate(group[0].vectors):
+                part = self._part(stacked[vector], *places[nth, id(group)], origins)
                 total = part if total is None else self._make(
                     f"{base}.sum", "add", (part, total), (), origins
                 )
@@ -288,28 +327,30 @@ class _Fusion:
 
     def _stack(
         self, groups: list[list[_Sum]]
-    ) -> tuple[dict[tuple[Read, int], tuple[Size, Size]], dict[Read, Read]]:
-        """One product for each vector; where in it the rows of each group are."""
-        places: dict[tuple[Read, int], tuple[Size, Size]] = {}
+    ) -> tuple[dict[tuple[int, int], tuple[Size, Size]], dict[Read, Read]]:
+        """One product for each vector; where in it the rows of each group are, for the nth
+        vector of the group."""
+        places: dict[tuple[int, int], tuple[Size, Size]] = {}
         matrices: dict[Read, list[Read]] = {}
-        origins: dict[Read, list[Span]] = {}
+        sums: dict[Read, list[_Sum]] = {}
         for group in groups:
             for nth, vector in enumerate(group[0].vectors):
                 rows = matrices.setdefault(vector, [])
                 start = self._height(rows)
                 for s in group:
                     rows.append(self._matrices(s)[nth])
-                    origins.setdefault(vector, []).extend(s.root.origins)
-                places[vector, id(group)] = (start, self._height(rows))
+                    sums.setdefault(vector, []).append(s)
+                places[nth, id(group)] = (start, self._height(rows))
         stacked = {}
         for vector, rows in matrices.items():
-            spans = tuple(dict.fromkeys(origins[vector]))
+            spans = tuple(dict.fromkeys(o for s in sums[vector] for o in s.root.origins))
+            owners = "_".join(dict.fromkeys(_owner(s.root.name) for s in sums[vector]))
             matrix = rows[0] if len(rows) == 1 else self._make(
                 "_".join(r.source for r in rows[:8]), "concat", rows, (), spans
             )
             attrs = (("left", "ij"), ("right", "j"), ("out", "i"), ("over", ()))
             stacked[vector] = self._make(
-                f"{matrix.source} {vector.source}", "contract", (matrix, vector), attrs, spans
+                f"{owners}.from_{_owner(vector.source)}", "contract", (matrix, vector), attrs, spans
             )
         return places, stacked
 
@@ -355,7 +396,7 @@ class _Fusion:
             )
             attrs = (("left", "ij"), ("right", "j"), ("out", "i"), ("over", ()))
             terms.append(_Term(1, self._make(
-                f"{matrix.source} {vector.source}", "contract", (matrix, vector), attrs, origins
+                f"{base}.from_{_owner(vector.source)}", "contract", (matrix, vector), attrs, origins
             )))
         if any(rest):
             parts = [

@@ -59,6 +59,7 @@ class _Schedule:
                 self._loop(recurrence)
         outputs = self._outputs()
         setup, body = self._split()
+        axes = self._axis_sources(body)  # may add an input
         return Plan(
             name=system.name,
             arrays=self.arrays.types,
@@ -67,7 +68,7 @@ class _Schedule:
             outputs=outputs,
             setup=setup,
             body=body,
-            axes=self._axis_sources(body, outputs),
+            axes=axes,
             length_names={a.name: a.length for a in system.axes.values()},
         )
 
@@ -349,7 +350,7 @@ class _Schedule:
         return tuple(setup), tuple(body)
 
     def _axis_sources(
-        self, body: tuple[Statement, ...], outputs: tuple[Port, ...]
+        self, body: tuple[Statement, ...]
     ) -> dict[str, int | tuple[str, int]]:
         """Where the length of each axis comes from; one that no data fixes becomes an input."""
         out: dict[str, int | tuple[str, int]] = {}

@@ -1,0 +1,154 @@
+"""All stages on one page: text → tree → System → passes → Plan → NumPy source or ONNX.
+
+    tree     parse.parse            text to syntax, errors with positions
+    system   build.build            names, shapes and kinds; equations over named axes
+    bound    System.bind            dims become numbers
+    final    PIPELINES[mode]        passes from System to System, verified after each
+    plan     schedule               what is a loop, what comes before it, in what order
+    text     to_numpy, to_onnx      the plan written down
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rnnc.graph.build import build
+from rnnc.graph.system import System
+from rnnc.graph.types import names_of
+from rnnc.graph.verify import verify
+from rnnc.passes.carry import carry, initial
+from rnnc.passes.fuse import fuse
+from rnnc.passes.mode import evaluating, losses_only, predicting, training
+from rnnc.passes.plan import Plan
+from rnnc.passes.schedule import schedule
+from rnnc.passes.simplify import simplify
+from rnnc.passes.unroll import one_step, unroll
+from rnnc.source import Diagnostic, Source, SpecError, UsageError
+from rnnc.syntax import tree
+from rnnc.syntax.parse import parse, read_source
+
+Mode = Literal["predict", "step", "init", "loss"]
+Pass = Callable[[System], System]
+
+# what each mode does before the passes that all share
+PIPELINES: dict[str, tuple[Pass, ...]] = {
+    "predict": (predicting, simplify, fuse, simplify),
+    "step": (predicting, simplify, carry, fuse, one_step, simplify),
+    "init": (predicting, simplify, initial, simplify),
+    "loss": (losses_only, simplify, fuse, simplify),
+}
+
+LATER = {
+    "grad": "gradients",
+    "train": "training",
+    "generate": "generation",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a compilation, besides the sizes of dims."""
+
+    mode: str = "predict"
+    unroll: int | None = None
+    training: bool = False
+
+
+def load_system(
+    source: Source, model: str | None = None, sizes: Mapping[str, int] | None = None
+) -> System:
+    """The System of one model of a source (the last one, unless named).
+
+    Raises SpecError with every problem found.
+    """
+    file = parse(source)
+    return build(choose(file, model), sizes)
+
+
+def choose(file: tree.File, name: str | None) -> tree.Model:
+    """The model of that name, or the last one of the file."""
+    if name is None:
+        return file.models[-1]
+    for m in file.models:
+        if m.name == name:
+            return m
+    raise SpecError([
+        Diagnostic(
+            "RNN016",
+            f"there is no model `{name}` in {file.source.name}",
+            file.models[-1].span,
+            hint=f"it has: {', '.join(m.name for m in file.models)}",
+        )
+    ])
+
+
+def bound(system: System) -> System:
+    """The system with numbers for all dims; raises SpecError naming those that are open."""
+    numbers = {d: s for d, s in system.dims.items() if isinstance(s, int)}
+    bound = system.bind(numbers)
+    missing = {
+        n for v in bound.values.values() for s in v.type.shape for n in names_of(s)
+    }
+    for d, s in bound.dims.items():
+        if s is None and any(d in names_of(x) for v in system.values.values()
+                             for x in v.type.shape):
+            missing.add(d)
+    if missing:
+        names = sorted(missing)
+        given = " ".join(f"--set {n}=…" for n in names)
+        raise SpecError([
+            Diagnostic(
+                "RNN035",
+                f"the size{'s' if len(names) > 1 else ''} "
+                f"{', '.join(f'`{n}`' for n in names)} of model {system.name} "
+                f"{'are' if len(names) > 1 else 'is'} not set",
+                None,
+                hint=f"on the command line {given}; in Python "
+                f"{', '.join(f'{n}=…' for n in names)}",
+            )
+        ])
+    check_sizes(bound)
+    return bound
+
+
+def check_sizes(system: System) -> None:
+    """Refuse what cannot be: sizes that are no whole numbers, arrays beyond all memory."""
+    from rnnc.passes.limits import oversized
+
+    problems = oversized(system)
+    if problems:
+        raise SpecError(problems)
+
+
+def final(system: System, options: Options) -> System:
+    """Run the passes of a mode over a bound system, verifying after each."""
+    if options.mode in LATER:
+        raise UsageError(
+            f"mode {options.mode} ({LATER[options.mode]}) is not part of this version; "
+            f"there are: {', '.join(PIPELINES)}"
+        )
+    if options.mode not in PIPELINES:
+        raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
+    system = verify(training(system) if options.training else evaluating(system))
+    for step in PIPELINES[options.mode]:
+        system = verify(step(system))
+    if options.unroll is not None:
+        if options.unroll < 1:
+            raise UsageError("at least one step is unrolled")
+        if options.mode == "step":
+            raise UsageError("a step model has one step already; leave unroll out")
+        count = options.unroll
+        system = verify(unroll(system, count))
+        system = verify(simplify(system))
+    return system
+
+
+def plan_of(system: System, options: Options) -> Plan:
+    """From a System to the Plan that backends write down."""
+    return schedule(final(bound(system), options))
+
+
+__all__ = ["Options", "Path", "bound", "final", "load_system", "plan_of", "read_source", "replace"]

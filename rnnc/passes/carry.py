@@ -1,0 +1,260 @@
+"""Streaming: what the next step needs becomes an input, what it will need an output.
+
+    h[t] = tanh(W h[t-1] + U x[t])   →   the same with h[0] = h.prev (an input),
+                                          and h.next = h[T] (an output)
+
+A model so changed runs a sequence chunk by chunk, and with one step at a time (``unroll``) it
+is the cell for streaming. Delayed inputs (``x[t-1]``) are carried too, and so is the number of
+steps that have passed, where the model asks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnnc.graph.system import State, System, Value
+from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
+from rnnc.source import Diagnostic, Span, SpecError
+
+
+def carry(system: System) -> System:
+    """The system with its carried values as inputs ``*.prev`` and outputs ``*.next``.
+
+    Raises SpecError where a step needs to know later ones.
+    """
+    for axis in system.time_axes():
+        system = _Carry(system, axis).run()
+    return system
+
+
+def initial(system: System) -> System:
+    """The system that computes the values of all ``*.prev`` before the first step.
+
+    What no boundary gives is zero. A state that no data reaches has no batch dimension.
+    """
+    carried = carry(system)
+    values = dict(system.values)
+    outputs = []
+    for state in carried.states:
+        prev = carried.values[state.prev]
+        if state.initial is None:
+            zero = {"real": 0.0, "index": 0, "flag": False}[prev.type.kind]
+            scalar = Value(
+                f"{state.prev}:zero", "constant", (), Type(prev.type.kind), (),
+                (("value", zero),),
+            )
+            values[scalar.name] = scalar
+            start = Read(scalar.name)
+        else:
+            start = Read(state.initial)
+        axes = values[start.source].axes
+        _check_start(system, values[start.source])
+        values[state.prev] = Value(
+            state.prev, "broadcast", (start,), prev.type, axes, (("shape", prev.type.shape),), (),
+            prev.origins,
+        )
+        outputs.append(state.prev)
+    return system.with_values(
+        values, outputs=tuple(outputs), losses={}, metrics={}, counts={}, targets={}
+    )
+
+
+def _check_start(system: System, value: Value) -> None:
+    """An initial state is known before any step is."""
+    seen: set[str] = set()
+    todo = [value.name]
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in system.values:
+            continue
+        seen.add(name)
+        v = system.values[name]
+        if set(v.axes) & set(system.time_axes()):
+            raise _ahead(value, f"the initial state needs `{name}`, which varies over time")
+        todo.extend(r.source for _, r in v.all_reads())
+
+
+def _ahead(value: Value, why: str) -> SpecError:
+    span: Span | None = value.origins[0] if value.origins else None
+    return SpecError([
+        Diagnostic(
+            "RNN042", f"this model cannot run step by step: {why}", span,
+            hint="compile it for whole sequences (mode predict)",
+        )
+    ])
+
+
+class _Carry:
+    def __init__(self, system: System, axis: str):
+        self.system = system
+        self.axis = axis
+        self.values = dict(system.values)
+        self.states: list[State] = list(system.states)
+        self.counter: Read | None = None
+
+    def run(self) -> System:
+        system, axis = self.system, self.axis
+        self._check()
+        lags: dict[str, int] = {}
+        for v in system.values.values():
+            for _, r in v.all_reads():
+                index = r.index(axis)
+                if axis in system.values[r.source].axes and index.base == axis:
+                    lag = -whole(index.offset)
+                    if lag > 0:
+                        lags[r.source] = max(lag, lags.get(r.source, 0))
+        for v in list(system.values.values()):
+            self._fixed_reads(v)
+        for name in [n for n in system.values if n in lags]:
+            self._carry(system.values[name], lags[name])
+        for v in system.values.values():
+            if v.op == "step" and v.attr("axis") == axis:
+                self._step(v)
+        return system.with_values(self.values, states=tuple(self.states))
+
+    # ---------------------------------------------------------------- causality
+
+    def _check(self) -> None:
+        system, axis = self.system, self.axis
+        length = system.axes[axis].length
+        for v in system.values.values():
+            if axis in (dict(v.attrs).get("over") or ()):
+                raise _ahead(v, f"it adds up or compares all steps of {axis}")
+            if v.op == "length" and v.attr("axis") == axis:
+                raise _ahead(v, f"it asks for {length}, the number of all steps")
+            for _, r in v.all_reads():
+                index = r.index(axis)
+                if axis not in system.values[r.source].axes:
+                    continue
+                shown = f"`{r.source}[{axis}+{index.offset}]`"
+                if index.base == axis and whole(index.offset) > 0:
+                    raise _ahead(v, f"it reads {shown}, a later step")
+                if index.base == LAST and self._feeds_time(v):
+                    raise _ahead(v, f"steps depend on `{r.source}[{length}]`, the last one")
+                if index.base == LAST and whole(index.offset) != 0:
+                    raise _ahead(v, f"it reads `{r.source}[{length}{index.offset:+}]`")
+                if index.base == FIRST and whole(index.offset) > 0:
+                    raise _ahead(v, f"it reads `{r.source}[{whole(index.offset) + 1}]`")
+
+    def _feeds_time(self, value: Value) -> bool:
+        """Whether any step depends on the value."""
+        graph = self.system.graph
+        seen = {value.name}
+        todo = [value.name]
+        while todo:
+            name = todo.pop()
+            if self.axis in self.system.values[name].axes:
+                return True
+            for reader in graph.successors(name):
+                if reader not in seen:
+                    seen.add(reader)
+                    todo.append(reader)
+        return False
+
+    # ---------------------------------------------------------------- states
+
+    def _input(self, name: str, like: Value, axes: tuple[str, ...], type_: Type) -> Read:
+        limit = tuple((k, a) for k, a in like.attrs if k == "range")
+        self.values[name] = Value(name, "input", (), type_, axes, limit, (), like.origins)
+        return Read(name)
+
+    def _output(self, name: str, value: Value, r: Read, axes: tuple[str, ...]) -> None:
+        self.values[name] = Value(name, "copy", (r,), value.type, axes, (), (), value.origins)
+
+    def _carry(self, value: Value, lag: int) -> None:
+        """The last ``lag`` steps of a value are handed on."""
+        axis, name = self.axis, value.name
+        inner = tuple(a for a in value.axes if a != axis)
+        bounds = [b for b in value.bounds if b.axis != axis or b.step.base == LAST]
+        for i in range(1, lag + 1):
+            tag = "" if i == 1 else str(i)
+            prev, next_ = f"{name}.prev{tag}", f"{name}.next{tag}"
+            step = Index(FIRST, -i)
+            start = value.bound_at(axis, step)
+            bounds.append(Bound(axis, step, self._input(prev, value, inner, value.type)))
+            self._output(next_, value, read(name, {axis: Index(LAST, 1 - i)}), inner)
+            self.states.append(State(prev, next_, self._start(value, start)))
+        self.values[name] = replace(self.values[name], bounds=tuple(bounds))
+
+    def _start(self, value: Value, start: Read | None) -> str | None:
+        if start is None:
+            return None
+        if start.at:
+            raise _ahead(value, "the initial state is a step of another sequence")
+        return start.source
+
+    def _passed(self, like: Value) -> Read:
+        """The number of steps before this chunk, an input."""
+        if self.counter is None:
+            prev, next_ = f"{self.axis}.prev", f"{self.axis}.next"
+            kind = Type("index")
+            self.counter = self._input(prev, replace(like, attrs=()), (), kind)
+            count = Value(f"{self.axis}.count", "length", (), kind, (), (("axis", self.axis),))
+            self.values[count.name] = count
+            self.values[next_] = Value(
+                next_, "add", (self.counter, Read(count.name)), kind, (), (), (), like.origins
+            )
+            self.states.append(State(prev, next_, None))
+        return self.counter
+
+    def _step(self, v: Value) -> None:
+        """The step number counts on from chunk to chunk."""
+        passed = self._passed(v)
+        here = replace(v, name=f"{v.name}.here")
+        self.values[here.name] = here
+        self.values[v.name] = replace(v, op="add", reads=(passed, Read(here.name)), attrs=())
+
+    def _fixed_reads(self, v: Value) -> None:
+        """``h[0]`` keeps meaning the very first boundary, ``x[1]`` the very first step."""
+        axis = self.axis
+
+        def change(r: Read) -> Read:
+            source = self.system.values[r.source]
+            index = r.index(axis)
+            if axis not in source.axes or index.base != FIRST:
+                return r
+            if whole(index.offset) < 0:
+                bound = source.bound_at(axis, index)
+                if bound is None or self.system.values[bound.source].type != source.type:
+                    return self._filled(source, bound)
+                return bound
+            return Read(self._first(source))
+
+        self.values[v.name] = self.values[v.name].map_reads(change)
+
+    def _filled(self, source: Value, bound: Read | None) -> Read:
+        name = f"{source.name}.start"
+        if name not in self.values:
+            if bound is None:
+                zero = {"real": 0.0, "index": 0, "flag": False}[source.type.kind]
+                scalar = f"{name}.zero"
+                self.values[scalar] = Value(
+                    scalar, "constant", (), Type(source.type.kind), (), (("value", zero),)
+                )
+                bound = Read(scalar)
+            axes = self.system.values[bound.source].axes if bound.source in self.system.values \
+                else ()
+            self.values[name] = Value(
+                name, "broadcast", (bound,), source.type, axes, (("shape", source.type.shape),)
+            )
+        return Read(name)
+
+    def _first(self, source: Value) -> str:
+        """The first step of a sequence, remembered after its chunk has passed."""
+        name = f"{source.name}.first"
+        if name not in self.values:
+            inner = tuple(a for a in source.axes if a != self.axis)
+            passed = self._passed(source)
+            zero = Value(f"{name}.zero", "constant", (), Type("index"), (), (("value", 0),))
+            test = Value(f"{name}.new", "eq", (passed, Read(zero.name)), Type("flag"))
+            prev = self._input(f"{name}.prev", source, inner, source.type)
+            here = read(source.name, {self.axis: Index(FIRST)})
+            for v in (zero, test):
+                self.values[v.name] = v
+            self.values[name] = Value(
+                name, "where", (Read(test.name), here, prev), source.type, inner, (), (),
+                source.origins,
+            )
+            self._output(f"{name}.next", source, Read(name), inner)
+            self.states.append(State(prev.source, f"{name}.next", None))
+        return name

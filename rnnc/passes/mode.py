@@ -1,0 +1,45 @@
+"""What is asked of a model: its outputs, or its losses; for training, or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnnc.graph.system import System
+from rnnc.source import Diagnostic, SpecError
+
+
+def predicting(system: System) -> System:
+    """Only the outputs."""
+    return replace(system, losses={}, metrics={}, counts={})
+
+
+def losses_only(system: System) -> System:
+    """Only losses, metrics and counts; raises SpecError where a model has none."""
+    if not system.losses and not system.metrics:
+        raise SpecError([
+            Diagnostic(
+                "RNN040",
+                f"model {system.name} has neither a loss nor a metric",
+                None,
+                hint="observe something (target y[t] : … ~ …) or write: loss …",
+            )
+        ])
+    return replace(system, outputs=())
+
+
+def training(system: System) -> System:
+    """With the flag ``training`` on: dropout drops."""
+    return _set_training(system, True)
+
+
+def evaluating(system: System) -> System:
+    """With the flag ``training`` off."""
+    return _set_training(system, False)
+
+
+def _set_training(system: System, on: bool) -> System:
+    values = [
+        replace(v, op="constant", attrs=(("value", on),)) if v.op == "training" else v
+        for v in system.values.values()
+    ]
+    return system.with_values(values)

@@ -1,0 +1,141 @@
+"""ONNX models that rnnc wrote, run by onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
+from rnnc.source import DataError, UsageError
+
+NDA = NDArray[Any]
+
+SMALL = 1_000_000  # parameters: below, one thread is faster than several
+
+
+class OnnxModel:
+    """A model ready to run: arrays by name in, arrays by name out, the batch first.
+
+    ``model`` is the model's bytes or the path of its file. Providers are those of onnxruntime,
+    in order of preference; ``threads`` is one for small models, else as many as there are cores.
+    ``flush_denormals`` is faster where states decay to almost nothing, but onnxruntime then sets
+    the calling thread so that all its arithmetic, NumPy's too, takes denormal numbers for 0.
+
+    ``model(x=x)["h"]`` runs it. States may be left out and are zero then; weights, where the
+    model does not hold them, are given as ``weights={...}`` or by name; ``seed`` makes whatever
+    is random in it. :meth:`run` is the same for names that are no keywords.
+    """
+
+    def __init__(
+        self,
+        model: bytes | str | PathLike[str],
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        flush_denormals: bool = False,
+    ) -> None:
+        try:
+            self._bytes = model if isinstance(model, bytes) else Path(model).read_bytes()
+        except OSError as e:
+            raise UsageError(f"{model!s} cannot be read: {e.strerror}") from e
+        self._session, self.ports = _session(self._bytes, providers, threads, flush_denormals)
+        takes = {i.name: i.type for i in self._session.get_inputs()}
+        self._params = tuple(p for p in self.ports.params if p.name in takes)
+        self._outputs = [o.name for o in self._session.get_outputs()]
+        self.dtype = self.ports.dtype
+
+    @property
+    def name(self) -> str:
+        return self.ports.name
+
+    @property
+    def inputs(self) -> tuple[PortInfo, ...]:
+        """What the model takes, weights that it does not hold included."""
+        return self.ports.inputs + self._params
+
+    @property
+    def outputs(self) -> tuple[PortInfo, ...]:
+        return self.ports.outputs
+
+    @property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """Pairs: the input that carries a value, and the output that it is given next."""
+        return self.ports.states
+
+    @property
+    def providers(self) -> list[str]:
+        return list(self._session.get_providers())
+
+    def __call__(
+        self, *, weights: Mapping[str, ArrayLike] | None = None, seed: int = 0, **arrays: ArrayLike
+    ) -> dict[str, NDA]:
+        return self.run(arrays, weights=weights, seed=seed)
+
+    def run(
+        self,
+        arrays: Mapping[str, ArrayLike],
+        *,
+        weights: Mapping[str, ArrayLike] | None = None,
+        seed: int = 0,
+    ) -> dict[str, NDA]:
+        """The outputs for these arrays.
+
+        :raises DataError: they do not fit; the message says which, and what is wanted.
+        """
+        if weights is not None and self.ports.params and not self._params:
+            raise DataError("the model holds its weights; compile it without weights to give them")
+        given = check_inputs(self.inputs, {**(weights or {}), **arrays}, self.dtype, seed=seed)
+        try:
+            results = self._session.run(self._outputs, given)
+        except Exception as e:  # onnxruntime's errors have no base of their own
+            raise DataError(f"onnxruntime cannot run {self.name} on these arrays: {e}") from e
+        return dict(zip(self._outputs, results, strict=True))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a file."""
+        Path(path).write_bytes(self._bytes)
+
+    def summary(self) -> str:
+        """What the model takes and gives, as text."""
+        count = sum(math.prod(int(d) for d in p.dims) for p in self.ports.params)
+        where = "given at each call" if self._params else "in the model"
+        lines = [
+            f"{self.name}, {self.dtype}, onnxruntime {onnxruntime.__version__} "
+            f"({', '.join(p.removesuffix('ExecutionProvider') for p in self.providers)})",
+            *(f"  {p.role:<7} {p}" for p in self.ports.inputs),
+            *(f"  -> {p.role:<7} {p}" for p in self.outputs),
+            f"  {count:,} parameters in {len(self.ports.params)} arrays, {where}",
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        takes = ", ".join(p.name for p in self.ports.inputs)
+        return f"<OnnxModel {self.name}: {takes} -> {', '.join(self._outputs)}>"
+
+
+def _session(
+    model: bytes, providers: Sequence[str] | None, threads: int | None, flush: bool
+) -> tuple[Any, Ports]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; they are raised, too
+    if threads is None:
+        threads = 1 if len(model) < 4 * SMALL else 0
+    options.intra_op_num_threads = threads
+    if flush:
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    try:
+        session = onnxruntime.InferenceSession(
+            model, options, providers=list(providers or ["CPUExecutionProvider"])
+        )
+    except Exception as e:
+        raise UsageError(f"onnxruntime cannot load the model: {e}") from e
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise UsageError("the model was not written by rnnc: it does not describe its inputs")
+    return session, parse_ports(metadata[KEY])
