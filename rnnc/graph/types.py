@@ -198,7 +198,7 @@ class Array:
     __slots__ = ("_key", "data")
 
     def __init__(self, data: NDArray[np.generic]):
-        self.data = np.ascontiguousarray(data)
+        self.data = np.array(data, order="C")  # a copy, so that nobody else can change it
         self.data.setflags(write=False)
         self._key = (self.data.shape, str(self.data.dtype), self.data.tobytes())
 

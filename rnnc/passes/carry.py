@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rnnc.graph.edges import edge
 from rnnc.graph.system import State, System, Value
 from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
 from rnnc.source import Diagnostic, Span, SpecError
@@ -37,18 +38,10 @@ def initial(system: System) -> System:
     outputs = []
     for state in carried.states:
         prev = carried.values[state.prev]
-        if state.initial is None:
-            zero = {"real": 0.0, "index": 0, "flag": False}[prev.type.kind]
-            scalar = Value(
-                f"{state.prev}:zero", "constant", (), Type(prev.type.kind), (),
-                (("value", zero),),
-            )
-            values[scalar.name] = scalar
-            start = Read(scalar.name)
-        else:
-            start = Read(state.initial)
-        axes = values[start.source].axes
+        start = None if state.initial is None else Read(state.initial)
+        start = edge(system, values, start, Type(prev.type.kind), ()) if start is None else start
         _check_start(system, values[start.source])
+        axes = values[start.source].axes
         values[state.prev] = Value(
             state.prev, "broadcast", (start,), prev.type, axes, (("shape", prev.type.shape),), (),
             prev.origins,
@@ -214,30 +207,12 @@ class _Carry:
             if axis not in source.axes or index.base != FIRST:
                 return r
             if whole(index.offset) < 0:
+                inner = tuple(a for a in source.axes if a != axis)
                 bound = source.bound_at(axis, index)
-                if bound is None or self.system.values[bound.source].type != source.type:
-                    return self._filled(source, bound)
-                return bound
+                return edge(self.system, self.values, bound, source.type, inner)
             return Read(self._first(source))
 
         self.values[v.name] = self.values[v.name].map_reads(change)
-
-    def _filled(self, source: Value, bound: Read | None) -> Read:
-        name = f"{source.name}.start"
-        if name not in self.values:
-            if bound is None:
-                zero = {"real": 0.0, "index": 0, "flag": False}[source.type.kind]
-                scalar = f"{name}.zero"
-                self.values[scalar] = Value(
-                    scalar, "constant", (), Type(source.type.kind), (), (("value", zero),)
-                )
-                bound = Read(scalar)
-            axes = self.system.values[bound.source].axes if bound.source in self.system.values \
-                else ()
-            self.values[name] = Value(
-                name, "broadcast", (bound,), source.type, axes, (("shape", source.type.shape),)
-            )
-        return Read(name)
 
     def _first(self, source: Value) -> str:
         """The first step of a sequence, remembered after its chunk has passed."""

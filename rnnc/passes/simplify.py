@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnnc.graph.ops import MAPS, NORMALISING, OPS
+from rnnc.graph.ops import OPS
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Array, Index, Read, Size, read
+from rnnc.graph.types import Array, Dim, Index, Read, Size, read
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
 DATA = frozenset(("input", "target", "param", "uniform"))
@@ -131,36 +131,27 @@ class _Rewriter:
         self.values[value.name] = value
 
     def _rewrite(self, value: Value) -> Result:
-        if value.op == "copy" and value.name in self.results and value.name not in self.alias:
-            # already a mere name for something else
-            source = value.reads[0]
-            if not self._worth(value, source):
-                return None
+        if value.op == "copy" and value.name in self.results and not self._read(value):
+            return None  # already a mere name for something else
         folded = self._fold(value)
         if folded is not None:
             return folded
         rule = RULES.get(value.op)
         return rule(self, value) if rule else None
 
-    def _worth(self, value: Value, r: Read) -> bool:
-        """Whether anything still reads the copy rather than its source."""
-        return any(
-            other.source == value.name
-            for v in self.system.values.values()
-            for _, other in v.all_reads()
-        )
+    def _read(self, value: Value) -> bool:
+        """Whether anything reads the value."""
+        return value.name in self.system.graph and self.system.graph.out_degree(value.name) > 0
 
     def _replaceable(self, value: Value, r: Read) -> bool:
         """Whether a read ``r`` can stand for the value wherever that is read."""
         source = self.get(r.source)
         if source is None or source.type != value.type:
             return False
-        if set(self.system.read_axes(r) if r.source in self.system.values else source.axes) != set(
-            value.axes
-        ):
+        if {r.index(a).base for a in source.axes if not r.index(a).fixed} != set(value.axes):
             return False
         if value.name not in self.shifted:
-            return not (value.name in self.results and source.name in self.results and False)
+            return True
         # elsewhere it may be read outside its steps: then the boundaries must agree
         return not r.at and source.bounds == value.bounds
 
@@ -207,17 +198,17 @@ class _Rewriter:
             return None
         if value.op != "size" and not value.reads:
             return None
-        if dict(value.attrs).get("over"):
+        if dict(value.attrs).get("over") or _open(value):
             return None
         args = []
         for r in value.reads:
             source = self.get(r.source)
-            if source is None or source.op not in CONSTANT or _large(source):
+            if source is None or source.op not in CONSTANT or _large(source) or _open(source):
                 return None
             constant = OPS[source.op].compute
             assert constant is not None
             args.append(constant([], dict(source.attrs)))
-        if _large(value) or any(isinstance(s, int) is False for s in value.type.shape):
+        if _large(value):
             return None
         with np.errstate(all="ignore"):
             result = np.asarray(compute(args, dict(value.attrs)))
@@ -225,6 +216,11 @@ class _Rewriter:
         result = result.astype({"real": np.float64, "index": np.int64, "flag": np.bool_}[kind])
         held = Array(result) if result.ndim else result.item()
         return replace(value, op="constant", reads=(), attrs=(("value", held),))
+
+
+def _open(value: Value) -> bool:
+    """Whether an attribute is a size that is not known yet."""
+    return any(isinstance(a, Dim) for _, a in value.attrs)
 
 
 def _large(value: Value) -> bool:
@@ -407,5 +403,3 @@ RULES: dict[str, Callable[[_Rewriter, Value], Result]] = {
     "slice": _slice,
     "broadcast": _broadcast,
 }
-
-assert set(RULES) <= set(OPS) and MAPS and NORMALISING

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rnnc.graph.ops import REDUCTIONS
+from rnnc.graph.edges import edge
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import FIRST, LAST, Index, Read, Type, read, whole
+from rnnc.graph.types import FIRST, LAST, Index, Read, read, whole
 from rnnc.source import InternalError
 
 LEAVES = frozenset(("input", "target", "uniform"))
@@ -41,7 +41,6 @@ class _Unrolled:
         self.keep = keep  # whether the axis stays on inputs and outputs
         self.values: dict[str, Value] = {}
         self.whole_arrays = {v.name for v in system.values.values() if self._is_whole(v)}
-        self.edges: dict[object, str] = {}
 
     def _is_whole(self, v: Value) -> bool:
         """Values that stay arrays over the axis: what comes from outside, and what a
@@ -153,39 +152,8 @@ class _Unrolled:
         return read(self._name(r.source, position), others)
 
     def _edge(self, source: Value, step: Index) -> Read:
-        """What stands outside the steps, in the shape of the source."""
+        """What stands outside the steps, in the form of the source."""
         bound = source.bound_at(self.axis, step)
-        if bound is not None:
-            if self.axis in self.system.values[bound.source].axes:
-                bound = self._read(bound, 1)
-            if self.system.values.get(bound.source, source).type == source.type:
-                return bound
-        key = (bound, source.type)
-        if key not in self.edges:
-            self.edges[key] = self._filled(bound, source.type)
-        return Read(self.edges[key])
-
-    def _filled(self, bound: Read | None, type_: Type) -> str:
-        """A vector filled with a scalar boundary, or with zero."""
-        tag = f"{bound.source}" if bound else {"real": "0.0", "index": "0", "flag": "false"}[
-            type_.kind
-        ]
-        scalar = bound.source if bound else f"edge:{tag}"
-        axes: tuple[str, ...] = ()
-        if bound is None:
-            zero = {"real": 0.0, "index": 0, "flag": False}[type_.kind]
-            self.values.setdefault(scalar, Value(
-                scalar, "constant", (), Type(type_.kind), (), (("value", zero),)
-            ))
-        else:
-            axes = self.system.values[bound.source].axes
-        if not type_.shape:
-            return scalar
-        name = f"edge:{tag}:{'x'.join(map(str, type_.shape))}"
-        self.values[name] = Value(
-            name, "broadcast", (bound or Read(scalar),), type_, axes, (("shape", type_.shape),)
-        )
-        return name
-
-
-assert REDUCTIONS
+        if bound is not None and self.axis in self.system.values[bound.source].axes:
+            bound = self._read(bound, 1)
+        return edge(self.system, self.values, bound, source.type, self._without(source))
