@@ -7,7 +7,12 @@ The module has ``prepare(weights)``, which does once what depends on the weights
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
 from rnnc.graph.names import identifiers
@@ -38,9 +43,68 @@ def aligned(array):
 '''
 
 
-def to_numpy(plan: Plan, dtype: str = "float32", doc: str = "") -> str:
-    """The source of a module that runs the plan in ``dtype`` (``float32`` or ``float64``)."""
-    return _Writer(plan, dtype, doc).module()
+FOOTER = """
+
+# {{name: (shape, numbers as text)}}; load_weights() gives the arrays
+WEIGHTS = {{{weights}}}
+
+
+def load_weights():
+    import base64
+
+    return {{
+        name: np.frombuffer(base64.b85decode(text), REAL).reshape(shape)
+        for name, (shape, text) in WEIGHTS.items()
+    }}
+
+
+METADATA = r'''{metadata}'''
+
+
+if __name__ == "__main__":
+    # python {file} x=x.npy …: runs on arrays from files, or on random ones of 10 steps
+    import json
+    import sys
+
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    rng = np.random.default_rng(0)
+    inputs = {{}}
+    for port in json.loads(METADATA)["inputs"]:
+        shape = [{{"batch": 1}}.get(d, 10) if isinstance(d, str) else d for d in port["dims"]]
+        if port["name"] in given:
+            inputs[port["name"]] = np.load(given[port["name"]])
+        elif port["role"] == "length":
+            inputs[port["name"]] = 10
+        elif port["kind"] == "real":
+            inputs[port["name"]] = rng.random(shape)
+        else:
+            inputs[port["name"]] = rng.integers(0, port["limit"] or 2, shape)
+    for name, value in run(prepare(load_weights()), inputs).items():
+        print(name, list(np.shape(value)))
+        print(value)
+"""
+
+
+def to_numpy(
+    plan: Plan,
+    dtype: str = "float32",
+    doc: str = "",
+    weights: Mapping[str, NDArray[Any]] | None = None,
+    metadata: str = "{}",
+) -> str:
+    """The source of a module that runs the plan in ``dtype`` (``float32`` or ``float64``).
+
+    With ``weights`` they are part of it, and it runs by itself.
+    """
+    text = _Writer(plan, dtype, doc).module()
+    lines = []
+    for name, array in (weights or {}).items():
+        numbers = base64.b85encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
+        lines.append(f"\n    {name!r}: ({tuple(array.shape)}, {numbers!r}),")
+    end = "\n" if lines else ""
+    return text + FOOTER.format(
+        weights="".join(lines) + end, metadata=metadata, file=f"{plan.name.lower()}.py"
+    )
 
 
 class _Writer:
@@ -195,6 +259,7 @@ class _Writer:
             if (
                 arg in made
                 and self.last_use.get(arg) == s.target
+                and self.plan.arrays[arg].dims  # a single number has no memory to reuse
                 and self.plan.arrays[arg] == self.plan.arrays[s.target]
             ):
                 return arg
@@ -249,13 +314,14 @@ class _LoopWriter:
         for outer, inner in loop.collected:
             shape = w.shape(self.types[outer].dims)
             self.before.append(f"{n[outer]} = np.empty({shape}, {w.kind(outer)})")
-            self.inside.append(f"{n[inner]} = {n[outer]}[step]")
+            self.inside.append(f"{n[inner]} = {n[outer]}[{self._at(inner, 'step')}]")
         for name in self.next_of:
             if name not in self.collected and name in self.position:
                 depth = self._depth(name) + 1
                 shape = w.shape((depth, *self.types[name].dims))
                 self.before.append(f"{n[name]}_ring = np.empty({shape}, {w.kind(name)})")
-                self.inside.append(f"{n[name]} = {n[name]}_ring[step % {depth}]")
+                place = self._at(name, f"step % {depth}")
+                self.inside.append(f"{n[name]} = {n[name]}_ring[{place}]")
         for c in loop.carried:
             self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
         for inner, outer in loop.scanned:
@@ -279,6 +345,10 @@ class _LoopWriter:
             if c.final:
                 w.line(f"{n[c.final]} = {n[c.name]}")
         w.quoted = ()
+
+    def _at(self, name: str, place: str) -> str:
+        """One step of an array, as memory that can be written to, also where it is a number."""
+        return place if self.types[name].dims else f"{place}, ..."
 
     def _lag(self, c: Carried) -> int:
         """How many steps back: chains of carried values are handed on from the far end."""

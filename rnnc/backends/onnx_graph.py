@@ -32,7 +32,8 @@ from rnnc.source import DataError, InternalError, UsageError
 NDA = NDArray[Any]
 
 LOWEST_OPSET, HIGHEST_OPSET = 13, 26
-LARGE = 1_500_000_000  # bytes; protobuf itself ends at 2**31
+LIMIT = 2**31 - 1  # bytes, of protobuf
+LARGE = 1_500_000_000
 SMALL_NODES, SMALL_BYTES = 2_000, 50_000_000  # what is checked in full
 
 
@@ -293,7 +294,7 @@ def _splits(body: Sequence[Compute]) -> dict[str, Sequence[Compute]]:
 
 
 def _check_size(size: int) -> None:
-    if size >= 2**31 - 1:
+    if size >= LIMIT:
         raise UsageError(
             f"the model would be {size / 2**30:.1f} GiB, and an ONNX file ends at 2 GiB; "
             "leave the weights out (they become inputs), or unroll fewer steps"

@@ -6,6 +6,8 @@ import keyword
 import re
 from collections.abc import Iterable
 
+from rnnc.syntax.names import normalise_name
+
 _WORDS = {"'": "_prime", "+": "_plus", "-": "_minus", "@": "_at_"}
 
 
@@ -32,3 +34,8 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
         used.add(text)
         out[name] = text
     return out
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a name: ``α`` is ``alpha``, ``∂h`` is ``d_h``."""
+    return normalise_name(name)

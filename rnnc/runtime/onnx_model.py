@@ -131,7 +131,11 @@ def _session(
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
         session = onnxruntime.InferenceSession(
-            model, options, providers=list(providers or ["CPUExecutionProvider"])
+            model,
+            options,
+            providers=list(providers or ["CPUExecutionProvider"]),
+            # it would round the factors of float64 products to float32
+            disabled_optimizers=["MatMulScaleFusion"],
         )
     except Exception as e:
         raise UsageError(f"onnxruntime cannot load the model: {e}") from e

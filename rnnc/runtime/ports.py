@@ -241,9 +241,10 @@ def _way(p: PortInfo) -> str:
 
 
 def _unknown(name: str, ports: Mapping[str, PortInfo]) -> str:
-    close = difflib.get_close_matches(name, ports, 1)
+    lower = {p.lower(): p for p in ports}
+    close = difflib.get_close_matches(name.lower(), lower, 1)
     if close:
-        return f"the model takes no {name}; did you mean {close[0]}?"
+        return f"the model takes no {name}; did you mean {lower[close[0]]}?"
     return f"the model takes no {name}; it takes {', '.join(ports) or 'nothing'}"
 
 

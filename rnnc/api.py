@@ -1,0 +1,265 @@
+"""The Python interface: specs, and the models they are compiled to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import rnnc
+from rnnc import compiler
+from rnnc.backends.numpy_source import to_numpy
+from rnnc.compiler import Options
+from rnnc.graph.show import parameter_count, show_system, table
+from rnnc.graph.system import System
+from rnnc.graph.types import whole
+from rnnc.resources import specs_root
+from rnnc.runtime.numpy_model import NumpyModel
+from rnnc.runtime.ports import parse_ports, ports_json
+from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
+from rnnc.source import Source, UsageError
+from rnnc.syntax.parse import parse as parse_source
+from rnnc.syntax.parse import read_source
+
+if TYPE_CHECKING:
+    from rnnc.runtime.onnx_model import OnnxModel
+
+DTYPES = ("float32", "float64")
+
+
+class Spec:
+    """One model of a spec, checked and ready to be compiled.
+
+    Made by :func:`load` and :func:`parse`.
+    """
+
+    def __init__(self, source: Source, model: str | None, sizes: Mapping[str, int]):
+        file = parse_source(source)
+        self.source = source
+        self.tree = compiler.choose(file, model)
+        self.system: System = compiler.build(self.tree, sizes)
+        self.sizes = dict(sizes)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.system.name
+
+    @property
+    def doc(self) -> str:
+        """The comment above the model."""
+        return self.system.doc
+
+    @cached_property
+    def bound(self) -> System:
+        """The system with numbers for all sizes; SpecError names those that are open."""
+        return compiler.bound(self.system)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name."""
+        return {v.name: tuple(whole(s) for s in v.type.shape) for v in self.bound.params}
+
+    def __repr__(self) -> str:
+        return f"<Spec {self.name}: {parameter_count(self.system)} parameters>"
+
+    def __str__(self) -> str:
+        return show_system(self.system)
+
+    def table(self) -> str:
+        """Every value with its role and shape, as text."""
+        return table(self.system)
+
+    def init(self, seed: int = 0, dtype: str = "float32") -> Weights:
+        """First values of the parameters, by name; the same for the same seed."""
+        return initial_weights(self.bound, seed, _dtype(dtype))
+
+    def compile(
+        self,
+        backend: str = "numpy",
+        *,
+        weights: Mapping[str, ArrayLike] | str | Path | None = None,
+        mode: str = "predict",
+        unroll: int | None = None,
+        dtype: str = "float32",
+        training: bool = False,
+        opset: int = 18,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> NumpyModel | OnnxModel:
+        """The model for NumPy (``numpy``) or onnxruntime (``onnx``).
+
+        ``mode`` is ``predict`` (whole sequences), ``step`` (one step, with states in and out),
+        ``init`` (the states before the first step) or ``loss`` (losses and metrics of data).
+        ``unroll`` fixes the number of steps. ``weights`` (arrays by name, or a file) become
+        part of the model; without them they are given with each call. ``training`` switches
+        dropout on. ``providers`` and ``threads`` are onnxruntime's.
+
+        :raises SpecError: sizes are open, or the model cannot be compiled so.
+        :raises UsageError: an option does not exist.
+        :raises DataError: the weights do not fit.
+        """
+        if backend not in ("numpy", "onnx"):
+            raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
+        options = Options(mode, unroll, training)
+        final = compiler.final(self.bound, options)
+        plan = compiler.schedule(final)
+        given = None
+        if weights is not None:
+            arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
+            wanted = {p.name: tuple(d for d in p.type.dims if isinstance(d, int))
+                      for p in plan.params}
+            given = check_weights(wanted, arrays, _dtype(dtype))
+        pairs = [(s.prev, s.next) for s in final.states]
+        text = ports_json(plan, pairs, _dtype(dtype), **self._about(options, final))
+        if backend == "numpy":
+            source = to_numpy(plan, dtype, self.doc, given, text)
+            return NumpyModel(source, parse_ports(text), given)
+        from rnnc.backends.onnx_graph import to_onnx
+        from rnnc.runtime.onnx_model import OnnxModel
+
+        proto = to_onnx(plan, weights=given, dtype=dtype, opset=opset, metadata={"rnnc": text})
+        return OnnxModel(proto.SerializeToString(), providers=providers, threads=threads)
+
+    def _about(self, options: Options, final: System) -> dict[str, Any]:
+        """What a compiled model says of itself beside its inputs and outputs."""
+        return {
+            "version": rnnc.__version__,
+            "mode": options.mode,
+            "unroll": options.unroll,
+            "spec": self.source.text,
+            "model": self.name,
+            "dims": {d: s for d, s in self.bound.dims.items() if isinstance(s, int)},
+            "computed": [s.prev for s in final.states if s.initial is not None],
+        }
+
+    def stream(
+        self,
+        backend: str = "numpy",
+        *,
+        weights: Mapping[str, ArrayLike] | str | Path,
+        dtype: str = "float32",
+    ) -> Stream:
+        """The model for one step at a time, which keeps its states between calls.
+
+        :raises SpecError: a step would need to know later ones.
+        """
+        step = self.compile(backend, mode="step", weights=weights, dtype=dtype)
+        start = self.compile("numpy", mode="init", weights=weights, dtype=dtype)
+        return Stream(step, start)
+
+
+class Stream:
+    """A model that takes one step of each sequence at a time.
+
+    >>> stream = spec.stream(weights=w)              # doctest: +SKIP
+    >>> for x_t in x: out = stream(x=x_t)            # doctest: +SKIP
+    """
+
+    def __init__(self, step: NumpyModel | OnnxModel, start: NumpyModel | OnnxModel):
+        self.model = step
+        self._start = start
+        self.states: dict[str, NDArray[Any]] = {}
+
+    def reset(self) -> None:
+        """Forget everything: the next call is the first step."""
+        self.states = {}
+
+    def __call__(self, **inputs: ArrayLike) -> dict[str, NDArray[Any]]:
+        """The outputs at the next step; inputs are [batch, features], without time.
+
+        :raises DataError: an input is missing or does not fit.
+        """
+        if not self.states:
+            self.states = self._first(inputs)
+        out = self.model(**inputs, **self.states)
+        self.states = {before: out.pop(after) for before, after in self.model.ports.states}
+        return out
+
+    def _first(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        wanted = {p.name for p in self._start.ports.inputs}
+        states = self._start(**{k: v for k, v in inputs.items() if k in wanted})
+        out = {}
+        for port in self.model.ports.inputs:
+            if port.name in states:
+                state = np.asarray(states[port.name])
+                if port.dims[:1] == ("batch",) and state.ndim < len(port.dims):
+                    batch = self._batch(inputs)
+                    state = np.broadcast_to(state, (batch, *state.shape))
+                out[port.name] = state
+        return out
+
+    def _batch(self, inputs: Mapping[str, ArrayLike]) -> int:
+        for port in self.model.ports.inputs:
+            if port.dims[:1] == ("batch",) and port.name in inputs:
+                return int(np.shape(inputs[port.name])[0])
+        return 1
+
+
+def parse(text: str, *, model: str | None = None, name: str = "<text>", **sizes: int) -> Spec:
+    """A spec from its text; sizes of dims by name.
+
+    :raises SpecError: with every problem found.
+    """
+    return Spec(Source(text, name), model, sizes)
+
+
+def load(name: str | Path, *, model: str | None = None, **sizes: int) -> Spec:
+    """A spec from a file (``lstm.rnn``) or from the library (``LSTM``); sizes of dims by name.
+
+    :raises SpecError: with every problem found.
+    :raises UsageError: there is no such file or library model.
+    """
+    path = Path(name)
+    if path.suffix == ".rnn" or path.is_file():
+        return Spec(read_source(str(path)), model, sizes)
+    found = library().get(str(name))
+    if found is None:
+        import difflib
+
+        close = difflib.get_close_matches(str(name), library(), 3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise UsageError(
+            f"there is no library model {name}{hint} (rnnc specs lists them; "
+            "a file's name ends in .rnn)"
+        )
+    source = read_source(str(found))
+    return Spec(replace(source, name=found.name), model or str(name), sizes)
+
+
+def library() -> dict[str, Path]:
+    """The models of the library: the file of each name."""
+    out = {}
+    for path in sorted(specs_root().rglob("*.rnn")):
+        for found in re.finditer(r"^model[ \t]+(\w+)", path.read_text("utf-8"), re.MULTILINE):
+            out[found[1]] = path
+    return out
+
+
+def open(path: str | Path) -> NumpyModel | OnnxModel:
+    """A model that rnnc wrote: ``.onnx``, or ``.py`` (whose code is run).
+
+    :raises UsageError: the file is missing or was not written by rnnc.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no model file {path}")
+    if path.suffix == ".py":
+        return NumpyModel.open(path)
+    if path.suffix == ".onnx":
+        from rnnc.runtime.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    raise UsageError(f"{path} is no model: rnnc writes .onnx and .py")
+
+
+def _dtype(dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype {dtype!r}; there are: {', '.join(DTYPES)}")
+    return dtype

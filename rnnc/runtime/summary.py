@@ -1,0 +1,19 @@
+"""A model's edge as text."""
+
+from __future__ import annotations
+
+from math import prod
+
+from rnnc.runtime.ports import Ports
+
+
+def summary(ports: Ports, runs_on: str) -> str:
+    """Inputs, outputs, states and the number of parameters, one line each."""
+    lines = [f"{ports.name} ({runs_on}, {ports.dtype})"]
+    for title, group in (("in ", ports.inputs), ("out", ports.outputs)):
+        lines += [f"  {title} {p}" + (f"  ({p.role})" if p.role not in ("input", "output") else "")
+                  for p in group]
+    count = sum(prod(d for d in p.dims if isinstance(d, int)) for p in ports.params)
+    if ports.params:
+        lines.append(f"  {count:,} parameters in {len(ports.params)} arrays")
+    return "\n".join(lines)
