@@ -107,7 +107,7 @@ class Spec:
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
-        options = Options(mode, unroll, training)
+        options = Options(mode, unroll, training, backend)
         final = compiler.final(self.bound, options)
         plan = compiler.schedule(final)
         given = None

@@ -21,6 +21,7 @@ from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
 from rnnc.passes.carry import carry, initial
 from rnnc.passes.fuse import fuse
+from rnnc.passes.gates import tanh_gates
 from rnnc.passes.mode import evaluating, losses_only, predicting, training
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
@@ -41,6 +42,12 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "loss": (losses_only, simplify, fuse, simplify),
 }
 
+# and what a backend wants done before the schedule
+BACKENDS: dict[str, tuple[Pass, ...]] = {
+    "numpy": (tanh_gates, simplify),
+    "onnx": (),
+}
+
 LATER = {
     "grad": "gradients",
     "train": "training",
@@ -55,6 +62,7 @@ class Options:
     mode: str = "predict"
     unroll: int | None = None
     training: bool = False
+    backend: str = "onnx"
 
 
 def load_system(
@@ -133,7 +141,7 @@ def final(system: System, options: Options) -> System:
     if options.mode not in PIPELINES:
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
     system = verify(training(system) if options.training else evaluating(system))
-    for step in PIPELINES[options.mode]:
+    for step in (*PIPELINES[options.mode], *BACKENDS[options.backend]):
         system = verify(step(system))
     if options.unroll is not None:
         if options.unroll < 1:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
 from rnnc.graph.names import identifiers
-from rnnc.graph.types import Array
+from rnnc.graph.types import BATCH, Array
 from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement
 from rnnc.source import Span
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
-RESERVED = ("np", "prepare", "run", "inputs", "weights", "prepared", "empty", "aligned", "step",
+RESERVED = ("np", "prepare", "run", "inputs", "weights", "prepared", "empty", "aligned", "features_first",
+            "all_steps", "step",
             "REAL", "HALF")
 
 HEADER = '''\
@@ -40,6 +41,21 @@ def aligned(array):
     out = memory[start : start + size].view(array.dtype).reshape(array.shape)
     out[...] = array
     return out
+
+
+def features_first(*shape):
+    """Memory for an array [..., sequences, features] that holds a feature of all sequences side
+    by side: then a part of the features is contiguous."""
+    *steps, batch, features = shape
+    return np.empty((*steps, features, batch), REAL).swapaxes(-1, -2)
+
+
+def all_steps(x, matrix):
+    """x [T, B, n] times matrix [n, m], laid out features first."""
+    steps, batch, n = x.shape
+    if batch == 1:
+        return np.dot(x.reshape(steps, n), matrix).reshape(steps, 1, -1)
+    return np.matmul(matrix.T, np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
 '''
 
 
@@ -119,6 +135,7 @@ class _Writer:
         self.scalars: dict[str, str] = {}  # constants that are written where they are used
         self.quoted: tuple[str, ...] = ()
         self.last_use = _last_uses(plan)
+        self.scanned = self._feeds_loops()
 
     # ---------------------------------------------------------------- the module
 
@@ -235,20 +252,23 @@ class _Writer:
             return
         self.quote(s.origins)
         text = expression(self, s)
+        dims = self.plan.arrays[s.target].dims
+        if s.op == "matmul" and s.target in self.scanned and len(dims) == 3 and dims[1] == BATCH:
+            text = f"all_steps({', '.join(map(self.operand, s.args))})"
         if aligned and s.op in ("permute", "concat") and len(self.plan.arrays[s.target].dims) == 2:
             text = f"aligned({text})"
-        elif s.op == "permute" and self._feeds_product(s.target):
-            text = f"np.ascontiguousarray({text})"
         reuse = self._dying(s)
         if reuse is not None:
             text = f"{text[:-1]}, out={self.names[reuse]})"
         self.line(f"{self.names[s.target]} = {text}")
 
-    def _feeds_product(self, name: str) -> bool:
-        return any(
-            isinstance(s, Compute) and s.op in ("matmul", "einsum") and name in s.args
-            for s in self.plan.body
-        )
+    def _feeds_loops(self) -> set[str]:
+        """Arrays that loops take step by step, and what those are elementwise made of."""
+        found = {o for s in self.plan.body if isinstance(s, Loop) for _, o in s.scanned}
+        for s in reversed(self.plan.body):
+            if isinstance(s, Compute) and s.target in found and (s.op in BINARY or s.op in UNARY):
+                found |= set(s.args)
+        return found
 
     def _dying(self, s: Compute) -> str | None:
         """An operand of the same form that is read here for the last time and was made here."""
@@ -311,21 +331,24 @@ class _LoopWriter:
         w, loop = self.w, self.loop
         self._share()
         n = w.names
-        for outer, inner in loop.collected:
-            shape = w.shape(self.types[outer].dims)
-            self.before.append(f"{n[outer]} = np.empty({shape}, {w.kind(outer)})")
-            self.inside.append(f"{n[inner]} = {n[outer]}[{self._at(inner, 'step')}]")
-        for name in self.next_of:
-            if name not in self.collected and name in self.position:
-                depth = self._depth(name) + 1
-                shape = w.shape((depth, *self.types[name].dims))
-                self.before.append(f"{n[name]}_ring = np.empty({shape}, {w.kind(name)})")
-                place = self._at(name, f"step % {depth}")
-                self.inside.append(f"{n[name]} = {n[name]}_ring[{place}]")
+        each = [(n[inner], n[outer]) for outer, inner in loop.collected]
+        each += [(n[inner], n[outer]) for inner, outer in loop.scanned]
+        # a number a step has to be an array, so that it can be written to
+        numbers = {n[inner] for _, inner in loop.collected if not self.types[inner].dims}
+        for outer, _ in loop.collected:
+            self.before.append(f"{n[outer]} = {self._memory(outer)}")
+        rings = [x for x in self.next_of if x not in self.collected and x in self.position]
+        for name in rings:
+            depth = self._depth(name) + 1
+            ring = ", ".join(self._memory(name) for _ in range(depth))
+            self.before.append(f"{n[name]}_ring = ({ring})")
+            self.inside.append(f"{n[name]} = {n[name]}_ring[step % {depth}]")
+        if numbers or rings or not each:
+            for a, b in each:
+                self.inside.append(f"{a} = {b}[{'step, ...' if a in numbers else 'step'}]")
+            each = []
         for c in loop.carried:
             self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
-        for inner, outer in loop.scanned:
-            self.inside.append(f"{n[inner]} = {n[outer]}[step]")
         for s in loop.body:
             assert isinstance(s, Compute)
             self._statement(s)
@@ -333,9 +356,7 @@ class _LoopWriter:
             self.inside.append(f"{n[c.name]} = {n[c.next]}")
         for text in self.before:
             w.line(text)
-        length = n[f"length {loop.axis}"]
-        steps = f"range({length})" if loop.forward else f"range({length} - 1, -1, -1)"
-        w.line(f"for step in {steps}:")
+        w.line(self._head(each))
         w.indent += "    "
         w.quoted = ()
         for text in self.inside:
@@ -346,9 +367,23 @@ class _LoopWriter:
                 w.line(f"{n[c.final]} = {n[c.name]}")
         w.quoted = ()
 
-    def _at(self, name: str, place: str) -> str:
-        """One step of an array, as memory that can be written to, also where it is a number."""
-        return place if self.types[name].dims else f"{place}, ..."
+    def _head(self, each: list[tuple[str, str]]) -> str:
+        """The line that begins the loop."""
+        turn = "" if self.loop.forward else "[::-1]"
+        if not each:
+            length = self.w.names[f"length {self.loop.axis}"]
+            return f"for step in range({length}){turn}:"
+        names = ", ".join(a for a, _ in each)
+        arrays = ", ".join(f"{b}{turn}" for _, b in each)
+        return f"for {names} in {f'zip({arrays})' if len(each) > 1 else arrays}:"
+
+    def _memory(self, name: str) -> str:
+        """An expression that makes memory for an array."""
+        type_ = self.types[name]
+        batch = [i for i, d in enumerate(type_.dims) if d == BATCH]
+        if type_.kind == "real" and batch == [len(type_.dims) - 2]:
+            return f"features_first{self.w.shape(type_.dims)}"
+        return f"np.empty({self.w.shape(type_.dims)}, {self.w.kind(name)})"
 
     def _lag(self, c: Carried) -> int:
         """How many steps back: chains of carried values are handed on from the far end."""
@@ -413,8 +448,7 @@ class _LoopWriter:
                 self.fixed.add(s.target)
             (self.before if stays else self.inside).append(f"{name} = {expression(w, s)}")
         elif s.op in BUFFERED:
-            shape = w.shape(self.types[s.target].dims)
-            self.before.append(f"{name} = np.empty({shape}, {w.kind(s.target)})")
+            self.before.append(f"{name} = {self._memory(s.target)}")
             self._into(s, name)
         else:
             self.inside.append(f"{name} = {expression(w, s)}")
@@ -476,7 +510,8 @@ class _LoopWriter:
         w = self.w
         args = [w.operand(a) for a in s.args]
         if s.op in BINARY:
-            self.inside.append(f"np.{BINARY[s.op]}({args[0]}, {args[1]}, out={out})")
+            a, b = (self._number(x) for x in s.args)
+            self.inside.append(f"np.{BINARY[s.op]}({a}, {b}, out={out})")
         elif s.op == "sigmoid":
             # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
             self.inside += [
@@ -489,10 +524,18 @@ class _LoopWriter:
             self.inside.append(f"np.maximum({args[0]}, 0, out={out})")
         elif s.op in UNARY and UNARY[s.op]:
             self.inside.append(f"np.{UNARY[s.op]}({args[0]}, out={out})")
+        elif s.op == "matmul" and self._is_projection(s):
+            # transposed, since the memory is: np.dot writes to contiguous memory alone
+            turned, result = f"{args[1]}_T", f"{out}_T"
+            if f"{turned} = {args[1]}.T" not in self.before:
+                self.before.append(f"{turned} = {args[1]}.T")
+            if s.target in self.stored:
+                result = f"{out}.T"
+            else:
+                self.before.append(f"{result} = {out}.T")
+            self.inside.append(f"np.dot({turned}, {args[0]}.T, out={result})")
         elif s.op == "matmul":
-            ranks = [len(self.types[a].dims) for a in s.args]
-            f = "dot" if ranks == [2, 2] else "matmul"
-            self.inside.append(f"np.{f}({args[0]}, {args[1]}, out={out})")
+            self.inside.append(f"np.matmul({args[0]}, {args[1]}, out={out})")
         elif s.op == "where":
             self.inside.append(f"np.copyto({out}, {args[2]})")
             self.inside.append(f"np.copyto({out}, {args[1]}, where={args[0]})")
@@ -508,6 +551,23 @@ class _LoopWriter:
             self.inside.append(f"np.sum({args[0]}, {dims}, out={out})")
         else:
             self.inside.append(f"{out}[...] = {expression(w, s)}")
+
+
+    def _number(self, name: str) -> str:
+        """An operand; a constant gets a name before the loop, which is faster than a literal."""
+        w = self.w
+        if name not in w.scalars or self.types[name].kind != "real":
+            return w.operand(name)
+        line = f"{w.names[name]} = np.array({w.scalars[name]}, REAL)"
+        if line not in self.before:
+            self.before.append(line)
+        return w.names[name]
+
+    def _is_projection(self, s: Compute) -> bool:
+        """Whether a product is one of vectors of all sequences with a matrix from outside."""
+        dims = [self.types[a].dims for a in s.args]
+        inside = s.args[1] in self.position or s.args[1] in {i for i, _ in self.loop.scanned}
+        return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
 
 
 def _overlap(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:

@@ -1,0 +1,342 @@
+"""Tests of meaning: whatever a spec is compiled to computes what its equations say.
+
+>>> import rnnc
+>>> from rnnc.testing import assert_all_agree
+>>> spec = rnnc.load("GRU", n=3, m=4)
+>>> sorted(assert_all_agree(spec, batch=2, steps=5))    # doctest: +NORMALIZE_WHITESPACE
+['numpy', 'numpy step', 'numpy unrolled', 'onnx', 'onnx step', 'onnx unrolled']
+
+Arrays are batch first, ``[batch, T, features]``, as everywhere; time is counted in steps and
+nothing here has a unit. All errors are relative: the largest absolute difference of an array,
+divided by the largest absolute entry of the reference (by 1 where that is all zero).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnc import api
+from rnnc.api import Spec
+from rnnc.graph.names import canonical
+from rnnc.graph.system import Value
+from rnnc.graph.types import BATCH, whole
+from rnnc.runtime.ports import dtype_of, uniform
+from rnnc.runtime.reference import evaluate
+from rnnc.runtime.weights import Weights
+from rnnc.source import SpecError
+
+Arrays = dict[str, NDArray[Any]]
+
+TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
+NOT_CAUSAL = "RNN042"
+
+
+# ---------------------------------------------------------------- what goes in
+
+
+def random_data(spec: Spec, batch: int, steps: int, seed: int = 0) -> Arrays:
+    """Random inputs and targets of a spec: ``batch`` sequences of ``steps`` steps.
+
+    Real entries are standard normal (0 or 1 where a target is Bernoulli), ``index(k)`` is
+    uniform over 0..k-1, flags are fair coins. Shapes are ``[batch, T, *features]``, without
+    ``T`` where a value does not vary over time. The same seed gives the same data, and each
+    name has random numbers of its own.
+
+    :raises SpecError: sizes of the spec are open.
+    """
+    system = spec.bound
+    out: Arrays = {}
+    for v in system.inputs:
+        rng = _generator(v.name, seed)
+        shape = _shape(v, batch, steps)
+        drawn = system.targets.get(v.name)
+        if v.type.kind == "index":
+            out[v.name] = rng.integers(0, whole(v.attr("range")), shape)
+        elif v.type.kind == "flag":
+            out[v.name] = rng.random(shape) < 0.5
+        elif drawn is not None and drawn.kind == "bernoulli":
+            out[v.name] = rng.integers(0, 2, shape).astype(np.float64)
+        else:
+            out[v.name] = rng.standard_normal(shape)
+    return out
+
+
+def random_weights(spec: Spec, seed: int = 0, noise: float = 0.1) -> Weights:
+    """The spec's initial weights plus normal noise of that standard deviation, in float64.
+
+    Without the noise a bias of zeros, or a matrix that starts as the identity, would hide what
+    is done to it.
+
+    :raises SpecError: sizes of the spec are open.
+    """
+    first = spec.init(seed, "float64")
+    return {
+        name: array + noise * _generator(name, seed + 1).standard_normal(array.shape)
+        for name, array in first.items()
+    }
+
+
+def _generator(name: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _shape(value: Value, batch: int, steps: int) -> tuple[int, ...]:
+    times = [steps for a in value.axes if a != BATCH]
+    lead = [batch] if BATCH in value.axes else []
+    return (*lead, *times, *(whole(s) for s in value.type.shape))
+
+
+# ---------------------------------------------------------------- what it means
+
+
+def reference(
+    spec: Spec,
+    data: Mapping[str, ArrayLike],
+    weights: Mapping[str, ArrayLike],
+    *,
+    batch: int,
+    steps: int,
+    training: bool = False,
+    seed: int = 0,
+    dtype: str = "float64",
+) -> Arrays:
+    """Outputs, losses and metrics by the definition of the equations, in float64.
+
+    ``data`` are inputs and targets, ``weights`` the parameters, by name. Dropout uses the
+    numbers that a compiled model of this ``dtype`` draws from ``seed``.
+
+    :raises DataError: an array is missing or does not fit.
+    :raises SpecError: sizes of the spec are open.
+    """
+    system = spec.bound
+    given = {canonical(n): np.asarray(a) for n, a in (*weights.items(), *data.items())}
+    for v in system.leaves("uniform"):
+        given[v.name] = uniform(v.name, _shape(v, batch, steps), seed, dtype).astype(np.float64)
+    lengths = dict.fromkeys(system.time_axes(), steps) | {BATCH: batch}
+    found = evaluate(system, given, lengths=lengths, training=training)
+    shown = {n: n for n in system.outputs}
+    for table in (system.losses, system.metrics, system.counts):
+        shown.update(table)
+    return {name: found[value] for name, value in shown.items()}
+
+
+def relative_error(found: ArrayLike, wanted: ArrayLike) -> float:
+    """The largest absolute difference, divided by the largest absolute entry of ``wanted``.
+
+    Infinities and NaN count as equal where both have the same, else the error is infinite. Of
+    whole numbers and flags, any difference is an infinite error. Shapes have to be the same.
+    """
+    a, b = np.asarray(found), np.asarray(wanted)
+    if a.shape != b.shape:
+        return np.inf
+    if b.dtype.kind != "f" or a.dtype.kind != "f":
+        return 0.0 if a.dtype.kind == b.dtype.kind and np.array_equal(a, b) else np.inf
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return np.inf
+    if not finite.any():
+        return 0.0
+    if not np.isfinite(a[finite]).all():
+        return np.inf
+    scale = float(np.max(np.abs(b[finite]))) or 1.0
+    return float(np.max(np.abs(a[finite].astype(np.float64) - b[finite]))) / scale
+
+
+# ---------------------------------------------------------------- agreement
+
+
+def assert_all_agree(
+    spec: Spec,
+    *,
+    batch: int,
+    steps: int,
+    dtype: str = "float64",
+    seed: int = 0,
+    rtol: float | None = None,
+    data: Mapping[str, ArrayLike] | None = None,
+    weights: Mapping[str, ArrayLike] | None = None,
+    training: bool = False,
+) -> dict[str, float]:
+    """Check that everything a spec compiles to gives what its equations say.
+
+    The statement is: *reference = NumPy = NumPy unrolled = ONNX = ONNX unrolled = NumPy step by
+    step = ONNX step by step*, for all outputs, and but for the last two for all losses, metrics
+    and counts. Whether the model can run step by step is the compiler's to say; those forms are
+    left out where it cannot. With ``training`` dropout drops, and they are left out, too.
+
+    Data (``[batch, T, *features]``) and weights are random where they are not given; see
+    :func:`random_data` and :func:`random_weights`. They are rounded to ``dtype`` first, and the
+    reference then computes with them in float64. ``rtol`` bounds the relative error and is
+    1e-11 in float64 and 1e-4 in float32 unless given; whole numbers and flags agree exactly.
+
+    Returns the largest relative error of each form, by its name.
+
+    :raises AssertionError: naming the form, the output and the error.
+    :raises SpecError: sizes of the spec are open, or the model cannot be compiled.
+    :raises DataError: the given arrays do not fit.
+    """
+    tolerance = TOLERANCE[dtype] if rtol is None else rtol
+    arrays = dict(data) if data is not None else dict(random_data(spec, batch, steps, seed))
+    kinds = {v.name: v.type.kind for v in spec.bound.inputs}
+    inputs = {canonical(n): np.asarray(a) for n, a in arrays.items()}
+    inputs = {n: a.astype(dtype_of(kinds.get(n, "real"), dtype)) for n, a in inputs.items()}
+    given = random_weights(spec, seed) if weights is None else weights
+    params = {n: np.asarray(a).astype(dtype) for n, a in given.items()}
+    wanted = reference(spec, inputs, params, batch=batch, steps=steps, training=training,
+                       seed=seed, dtype=dtype)  # fmt: skip
+    runs = _Runs(spec, inputs, params, batch, steps, dtype, seed, training)
+    errors: dict[str, float] = {}
+    for form, run in runs.all():
+        found = run()
+        if found is None:
+            continue
+        for name, array in found.items():
+            error = _compare(spec, form, name, array, wanted[name], dtype, tolerance)
+            errors[form] = max(error, errors.get(form, 0.0))
+    return errors
+
+
+def _compare(
+    spec: Spec, form: str, name: str, found: NDArray[Any], wanted: NDArray[Any], dtype: str,
+    tolerance: float,
+) -> float:
+    error = relative_error(found, wanted)
+    kind = {"f": dtype, "i": "int64", "b": "bool"}[wanted.dtype.kind]
+    if found.dtype != kind:
+        raise AssertionError(f"{spec.name}, {form}: {name} is {found.dtype}, not {kind}")
+    if found.shape != wanted.shape:
+        raise AssertionError(
+            f"{spec.name}, {form}: {name} is {list(found.shape)}, the reference {wanted.shape}"
+        )
+    if not error <= tolerance:
+        raise AssertionError(
+            f"{spec.name}, {form}: {name} is off by {error:.2g} of its largest entry, "
+            f"and {tolerance:.0e} is allowed\nfound {found}\nreference {wanted}"
+        )
+    return error
+
+
+Run = Callable[[], Arrays | None]
+
+
+class _Runs:
+    """Every way to run a spec on some data; None where there is none."""
+
+    def __init__(
+        self, spec: Spec, data: Arrays, weights: Weights, batch: int, steps: int, dtype: str,
+        seed: int, training: bool,
+    ):
+        self.spec = spec
+        self.data = data
+        self.weights = weights
+        self.batch = batch
+        self.steps = steps
+        self.dtype = dtype
+        self.seed = seed
+        self.training = training
+
+    def all(self) -> Iterable[tuple[str, Run]]:
+        """The forms with their names; each gives its results, or None where it does not exist."""
+        modes = ["predict"] if self.spec.system.outputs else []
+        modes += ["loss"] if self.spec.system.losses or self.spec.system.metrics else []
+        for backend in ("numpy", "onnx"):
+            for mode in modes:
+                yield backend, lambda b=backend, m=mode: self._model(b, m, None)  # type: ignore[misc]
+                yield (
+                    f"{backend} unrolled",
+                    lambda b=backend, m=mode: self._model(b, m, self.steps),  # type: ignore[misc]
+                )
+            if not self.training and self.spec.system.outputs:
+                yield f"{backend} step", lambda b=backend: self._steps(b)  # type: ignore[misc]
+
+    def _model(self, backend: str, mode: str, unroll: int | None) -> Arrays:
+        # a rolled model holds its weights, an unrolled one is given them: both ways are tried
+        held = self.weights if unroll is None else None
+        model = self.spec.compile(
+            backend, weights=held, mode=mode, unroll=unroll, dtype=self.dtype,
+            training=self.training,
+        )  # fmt: skip
+        inputs: dict[str, Any] = {}
+        for port in model.ports.inputs:
+            if port.name in self.data:
+                inputs[port.name] = self.data[port.name]
+            elif port.role == "length":
+                inputs[port.name] = self.batch if port.name == "B" else self.steps
+            elif port.role == "uniform":
+                shape = [{BATCH: self.batch}.get(d, self.steps) if isinstance(d, str) else d
+                         for d in port.dims]
+                inputs[port.name] = uniform(port.name, tuple(shape), self.seed, self.dtype)
+        given = self.weights if unroll is not None else None
+        return model(weights=given, seed=self.seed, **inputs)
+
+    def _steps(self, backend: str) -> Arrays | None:
+        """The outputs of one call for each step, put together."""
+        try:
+            stream = self.spec.stream(backend, weights=self.weights, dtype=self.dtype)
+        except SpecError as error:
+            if {d.code for d in error.diagnostics} == {NOT_CAUSAL}:
+                return None
+            raise
+        # the states before the first step may need inputs that no step needs
+        models = (stream.model, stream._start)
+        taken = dict.fromkeys(p.name for m in models for p in m.ports.inputs)
+        values = self.spec.bound.values
+        timed = {v.name for v in self.spec.bound.inputs if set(v.axes) - {BATCH}}
+        outs = []
+        for t in range(self.steps):
+            now = {
+                name: self.data[name][:, t] if name in timed else self.data[name]
+                for name in taken
+                if name in self.data
+            }
+            outs.append(stream(**now))
+        results = {}
+        for name in self.spec.system.outputs:
+            axes = values[name].axes
+            if set(axes) - {BATCH}:
+                results[name] = np.stack([o[name] for o in outs], axis=int(BATCH in axes))
+            else:
+                results[name] = outs[-1][name]
+        return results
+
+
+# ---------------------------------------------------------------- the library, as a table
+
+COLUMNS = {
+    "NumPy": ("numpy",),
+    "Scan": ("onnx",),
+    "unrolled": ("numpy unrolled", "onnx unrolled"),
+    "step": ("numpy step", "onnx step"),
+}
+
+
+def agreement_table(
+    names: Iterable[str] | None = None,
+    dtype: str = "float64",
+    *,
+    batch: int = 3,
+    steps: int = 12,
+    sizes: Callable[[str], Mapping[str, int]] | None = None,
+) -> str:
+    """A Markdown table of :func:`assert_all_agree` for models of the library (all, by default).
+
+    Each entry is the largest relative error against the reference, over all outputs, losses and
+    metrics; ``looks ahead`` stands where a model cannot run step by step. ``sizes`` gives the
+    dims of a model where they are not to be the library's own.
+
+    :raises AssertionError: a form disagrees.
+    """
+    lines = [f"| spec | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for name in api.library() if names is None else names:
+        spec = api.load(name, **(sizes(name) if sizes else {}))
+        errors = assert_all_agree(spec, batch=batch, steps=steps, dtype=dtype)
+        cells = []
+        for forms in COLUMNS.values():
+            found = [errors[f] for f in forms if f in errors]
+            cells.append(f"{max(found):.1e}" if found else "looks ahead")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
