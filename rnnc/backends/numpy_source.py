@@ -24,7 +24,7 @@ VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
 RESERVED = ("np", "prepare", "run", "inputs", "weights", "prepared", "empty", "aligned", "features_first",
             "all_steps", "step",
-            "REAL", "HALF")
+            "REAL", "HALF", "dot", "matmul", *filter(None, (*BINARY.values(), *UNARY.values())))
 
 HEADER = '''\
 import numpy as np
@@ -239,7 +239,7 @@ class _Writer:
             if text:
                 lines.append(f"# {o.source.name.rsplit('/', 1)[-1]}:{o.line}  {text}")
         shown = tuple(dict.fromkeys(lines))
-        if shown and shown != self.quoted:
+        if shown and not set(shown) <= set(self.quoted):
             self.quoted = shown
             for text in shown[:8]:
                 self.line(text)
@@ -349,6 +349,7 @@ class _LoopWriter:
             each = []
         for c in loop.carried:
             self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
+        w.quoted = ()
         for s in loop.body:
             assert isinstance(s, Compute)
             self._statement(s)
@@ -358,7 +359,6 @@ class _LoopWriter:
             w.line(text)
         w.line(self._head(each))
         w.indent += "    "
-        w.quoted = ()
         for text in self.inside:
             w.line(text)
         w.indent = w.indent[:-4]
@@ -419,7 +419,8 @@ class _LoopWriter:
             elif s.op in BUFFERED:
                 reuse = self._overwritable(i, s)
                 if reuse is None:
-                    self.root[s.target] = (s.target, None)
+                    size = (*self.types[s.target].dims, 0)[len(self.types[s.target].dims) - 1]
+                    self.root[s.target] = (s.target, (0, size) if isinstance(size, int) else None)
                 else:
                     self.root[s.target] = self.root[reuse]
                     leader[s.target] = leader.get(reuse, reuse)
@@ -468,12 +469,9 @@ class _LoopWriter:
 
     def _view(self, s: Compute) -> tuple[str, tuple[int, int] | None]:
         root, part = self.root.get(s.args[0], (s.args[0], None))
-        last = s.op == "slice" and s.attr("dim") == len(self.types[s.target].dims) - 1
-        if last and root == s.args[0]:
-            return root, (s.attr("start"), s.attr("stop"))
-        if last and part is not None:
-            return root, (part[0] + s.attr("start"), part[0] + s.attr("stop"))
-        return root, part
+        if s.op != "slice" or s.attr("dim") != len(self.types[s.target].dims) - 1 or not part:
+            return root, None  # some of it, and it is not worth telling which
+        return root, (part[0] + s.attr("start"), part[0] + s.attr("stop"))
 
     def _overwritable(self, i: int, s: Compute) -> str | None:
         """An operand whose memory may take the result: of the same form, and not read again,
@@ -511,19 +509,20 @@ class _LoopWriter:
         args = [w.operand(a) for a in s.args]
         if s.op in BINARY:
             a, b = (self._number(x) for x in s.args)
-            self.inside.append(f"np.{BINARY[s.op]}({a}, {b}, out={out})")
+            self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {out})")
         elif s.op == "sigmoid":
+            multiply, tanh, add = map(self._function, ("multiply", "tanh", "add"))
             # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
             self.inside += [
-                f"np.multiply({args[0]}, HALF, out={out})",
-                f"np.tanh({out}, out={out})",
-                f"np.multiply({out}, HALF, out={out})",
-                f"np.add({out}, HALF, out={out})",
+                f"{multiply}({args[0]}, HALF, {out})",
+                f"{tanh}({out}, {out})",
+                f"{multiply}({out}, HALF, {out})",
+                f"{add}({out}, HALF, {out})",
             ]
         elif s.op == "relu":
-            self.inside.append(f"np.maximum({args[0]}, 0, out={out})")
+            self.inside.append(f"{self._function('maximum')}({args[0]}, 0, {out})")
         elif s.op in UNARY and UNARY[s.op]:
-            self.inside.append(f"np.{UNARY[s.op]}({args[0]}, out={out})")
+            self.inside.append(f"{self._function(UNARY[s.op])}({args[0]}, {out})")
         elif s.op == "matmul" and self._is_projection(s):
             # transposed, since the memory is: np.dot writes to contiguous memory alone
             turned, result = f"{args[1]}_T", f"{out}_T"
@@ -533,9 +532,9 @@ class _LoopWriter:
                 result = f"{out}.T"
             else:
                 self.before.append(f"{result} = {out}.T")
-            self.inside.append(f"np.dot({turned}, {args[0]}.T, out={result})")
+            self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
         elif s.op == "matmul":
-            self.inside.append(f"np.matmul({args[0]}, {args[1]}, out={out})")
+            self.inside.append(f"{self._function('matmul')}({args[0]}, {args[1]}, {out})")
         elif s.op == "where":
             self.inside.append(f"np.copyto({out}, {args[2]})")
             self.inside.append(f"np.copyto({out}, {args[1]}, where={args[0]})")
@@ -553,11 +552,20 @@ class _LoopWriter:
             self.inside.append(f"{out}[...] = {expression(w, s)}")
 
 
+    def _function(self, name: str) -> str:
+        """A function of NumPy under a local name, which a loop finds faster."""
+        line = f"{name} = np.{name}"
+        if line not in self.before:
+            self.before.insert(0, line)
+        return name
+
     def _number(self, name: str) -> str:
         """An operand; a constant gets a name before the loop, which is faster than a literal."""
         w = self.w
         if name not in w.scalars or self.types[name].kind != "real":
             return w.operand(name)
+        if w.scalars[name] == "0.5":
+            return "HALF"
         line = f"{w.names[name]} = np.array({w.scalars[name]}, REAL)"
         if line not in self.before:
             self.before.append(line)
