@@ -16,9 +16,11 @@ import rnnc
 from rnnc import compiler
 from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
+from rnnc.graph.build import build
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import whole
+from rnnc.passes.schedule import schedule
 from rnnc.resources import specs_root
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
@@ -43,7 +45,7 @@ class Spec:
         file = parse_source(source)
         self.source = source
         self.tree = compiler.choose(file, model)
-        self.system: System = compiler.build(self.tree, sizes)
+        self.system: System = build(self.tree, sizes)
         self.sizes = dict(sizes)
 
     @property
@@ -109,12 +111,13 @@ class Spec:
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
         options = Options(mode, unroll, training, backend)
         final = compiler.final(self.bound, options)
-        plan = compiler.schedule(final)
+        plan = schedule(final)
         given = None
         if weights is not None:
             arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
-            wanted = {p.name: tuple(d for d in p.type.dims if isinstance(d, int))
-                      for p in plan.params}
+            wanted = {
+                p.name: tuple(d for d in p.type.dims if isinstance(d, int)) for p in plan.params
+            }
             given = check_weights(wanted, arrays, _dtype(dtype))
         pairs = [(s.prev, s.next) for s in final.states]
         text = ports_json(plan, pairs, _dtype(dtype), **self._about(options, final))

@@ -1,11 +1,11 @@
 """All stages on one page: text → tree → System → passes → Plan → NumPy source or ONNX.
 
-    tree     parse.parse            text to syntax, errors with positions
-    system   build.build            names, shapes and kinds; equations over named axes
-    bound    System.bind            dims become numbers
-    final    PIPELINES[mode]        passes from System to System, verified after each
-    plan     schedule               what is a loop, what comes before it, in what order
-    text     to_numpy, to_onnx      the plan written down
+tree     parse.parse            text to syntax, errors with positions
+system   build.build            names, shapes and kinds; equations over named axes
+bound    System.bind            dims become numbers
+final    PIPELINES[mode]        passes from System to System, verified after each
+plan     schedule               what is a loop, what comes before it, in what order
+text     to_numpy, to_onnx      the plan written down
 """
 
 from __future__ import annotations
@@ -83,41 +83,44 @@ def choose(file: tree.File, name: str | None) -> tree.Model:
     for m in file.models:
         if m.name == name:
             return m
-    raise SpecError([
-        Diagnostic(
-            "RNN016",
-            f"there is no model `{name}` in {file.source.name}",
-            file.models[-1].span,
-            hint=f"it has: {', '.join(m.name for m in file.models)}",
-        )
-    ])
+    raise SpecError(
+        [
+            Diagnostic(
+                "RNN016",
+                f"there is no model `{name}` in {file.source.name}",
+                file.models[-1].span,
+                hint=f"it has: {', '.join(m.name for m in file.models)}",
+            )
+        ]
+    )
 
 
 def bound(system: System) -> System:
     """The system with numbers for all dims; raises SpecError naming those that are open."""
     numbers = {d: s for d, s in system.dims.items() if isinstance(s, int)}
     bound = system.bind(numbers)
-    missing = {
-        n for v in bound.values.values() for s in v.type.shape for n in names_of(s)
-    }
+    missing = {n for v in bound.values.values() for s in v.type.shape for n in names_of(s)}
     for d, s in bound.dims.items():
-        if s is None and any(d in names_of(x) for v in system.values.values()
-                             for x in v.type.shape):
+        if s is None and any(
+            d in names_of(x) for v in system.values.values() for x in v.type.shape
+        ):
             missing.add(d)
     if missing:
         names = sorted(missing)
         given = " ".join(f"--set {n}=…" for n in names)
-        raise SpecError([
-            Diagnostic(
-                "RNN035",
-                f"the size{'s' if len(names) > 1 else ''} "
-                f"{', '.join(f'`{n}`' for n in names)} of model {system.name} "
-                f"{'are' if len(names) > 1 else 'is'} not set",
-                None,
-                hint=f"on the command line {given}; in Python "
-                f"{', '.join(f'{n}=…' for n in names)}",
-            )
-        ])
+        raise SpecError(
+            [
+                Diagnostic(
+                    "RNN035",
+                    f"the size{'s' if len(names) > 1 else ''} "
+                    f"{', '.join(f'`{n}`' for n in names)} of model {system.name} "
+                    f"{'are' if len(names) > 1 else 'is'} not set",
+                    None,
+                    hint=f"on the command line {given}; in Python "
+                    f"{', '.join(f'{n}=…' for n in names)}",
+                )
+            ]
+        )
     check_sizes(bound)
     return bound
 

@@ -31,7 +31,9 @@ BELOW = {
 SHARED = {
     "rnnc.passes.arrays",
     "rnnc.passes.plan",
+    "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
+    "rnnc.backends.numpy_text",
     "rnnc.backends.onnx_ops",
     "rnnc.backends.onnx_writer",
 }

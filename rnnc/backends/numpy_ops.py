@@ -80,7 +80,7 @@ def _reduction(name: str) -> Form:
     def form(w: Writer, s: Compute, a: list[str]) -> str:
         dims = s.attr("dims")
         axis = dims[0] if len(dims) == 1 else dims
-        keep = ", keepdims=True" if dict(s.attrs).get("keep") else ""
+        keep = ", keepdims=True" if ("keep", True) in s.attrs else ""
         return f"np.{name}({a[0]}, {axis}{keep})"
 
     return form

@@ -32,8 +32,9 @@ def edge(
         name = f"{bound.source}:{'x'.join(map(str, type_.shape))}"
         values.setdefault(
             name,
-            Value(name, "broadcast", (bound,), type_, system.ordered(here),
-                  (("shape", type_.shape),)),
+            Value(
+                name, "broadcast", (bound,), type_, system.ordered(here), (("shape", type_.shape),)
+            ),
         )
         bound = Read(name)
     if set(here) != set(axes):

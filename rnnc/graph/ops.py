@@ -91,14 +91,14 @@ def _map(name: str, arity: int, kinds: str, f: Callable[..., NDA]) -> None:
         return Type(kind, broadcast([t.shape for t in types]))
 
     def compute(args: Sequence[NDA], attrs: Attributes) -> NDA:
-        return f(*args)
+        return np.asarray(f(*args))
 
     _op(name, "map", rule, compute)
 
 
 def _stable_sigmoid(x: NDA) -> NDA:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
 
 
 def _erf(x: NDA) -> NDA:
@@ -223,7 +223,7 @@ def _contract_rule(types: Sequence[Type], attrs: Attributes) -> Type:
 
 
 def _contract(args: Sequence[NDA], attrs: Attributes) -> NDA:
-    return np.einsum(f"{attrs['left']},{attrs['right']}->{attrs['out']}", *args)
+    return np.asarray(np.einsum(f"{attrs['left']},{attrs['right']}->{attrs['out']}", *args))
 
 
 # sum over the letters that `out` lacks, and over the axes in `over`
@@ -293,7 +293,7 @@ _op(
 
 
 def _onehot(args: Sequence[NDA], attrs: Attributes) -> NDA:
-    return (np.arange(whole(attrs["size"])) == args[0]).astype(np.float64)
+    return np.asarray(np.arange(whole(attrs["size"])) == args[0], np.float64)
 
 
 def _onehot_rule(types: Sequence[Type], attrs: Attributes) -> Type:

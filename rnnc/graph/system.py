@@ -53,6 +53,14 @@ class Value:
                 return value
         raise InternalError(f"{self.name} = {self.op}(…) has no attribute {name}")
 
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The axes that a reduction or contraction sums over; () where there are none."""
+        for key, value in self.attrs:
+            if key == "over":
+                return value  # type: ignore[return-value]
+        return ()
+
     def all_reads(self) -> Iterator[tuple[Hashable, Read]]:
         """Operands under their positions, then boundaries under ``("bound", i)``."""
         yield from enumerate(self.reads)

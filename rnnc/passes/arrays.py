@@ -37,7 +37,7 @@ class Arrays:
         self.extents = extents
         self.types: dict[str, ArrayType] = {}
         self.statements: list[Statement] = []  # outside of loops
-        self.body: list[Statement] | None = None  # of the loop being made
+        self.body: list[Compute] | None = None  # of the loop being made
         self.locals: set[str] = set()  # what is made in that body
         self._memo: dict[Hashable, str] = {}
 
@@ -248,8 +248,9 @@ def _dot(a: Arrays, emit: Emit, left: Operand, right: Operand, axes: Axes) -> st
         return emit("matmul", many.array, one.array)
     n = a.operand_type(left)
     dims = (*a.dims(axes, ()), *n)
-    product = a.emit(f"{left.array}:product", "mul",
-                     (a.align(left, axes, 1), a.align(right, axes, 1)), dims)
+    product = a.emit(
+        f"{left.array}:product", "mul", (a.align(left, axes, 1), a.align(right, axes, 1)), dims
+    )
     return emit("sum", product, dims=(len(axes),))
 
 
@@ -310,8 +311,11 @@ def _gather(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
     entries = a.stretch(table, axes, Type("real", (size,)))  # type: ignore[arg-type]
     places = a.stretch(index, axes, Type("index"))
     chosen = a.emit(
-        f"{v.name}:entry", "take_along",
-        (entries, a.unsqueeze(places, (len(axes),))), (*a.dims(axes, ()), 1), v.type.kind,
+        f"{v.name}:entry",
+        "take_along",
+        (entries, a.unsqueeze(places, (len(axes),))),
+        (*a.dims(axes, ()), 1),
+        v.type.kind,
     )
     return emit("squeeze", chosen, at=(len(axes),))
 
@@ -346,8 +350,9 @@ def _argmax(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
     array, dim = _flat(a, v, o[0])
     if not v.attr("over"):
         return emit("argmax", array, dim=dim)
-    position = a.emit(f"{v.name}:place", "argmax", (array,), a.dims(axes, v.type.shape),
-                      "index", dim=dim)
+    position = a.emit(
+        f"{v.name}:place", "argmax", (array,), a.dims(axes, v.type.shape), "index", dim=dim
+    )
     return emit("add", position, a.constant(1))  # steps count from 1
 
 

@@ -43,7 +43,13 @@ def initial(system: System) -> System:
         _check_start(system, values[start.source])
         axes = values[start.source].axes
         values[state.prev] = Value(
-            state.prev, "broadcast", (start,), prev.type, axes, (("shape", prev.type.shape),), (),
+            state.prev,
+            "broadcast",
+            (start,),
+            prev.type,
+            axes,
+            (("shape", prev.type.shape),),
+            (),
             prev.origins,
         )
         outputs.append(state.prev)
@@ -69,12 +75,16 @@ def _check_start(system: System, value: Value) -> None:
 
 def _ahead(value: Value, why: str) -> SpecError:
     span: Span | None = value.origins[0] if value.origins else None
-    return SpecError([
-        Diagnostic(
-            "RNN042", f"this model cannot run step by step: {why}", span,
-            hint="compile it for whole sequences (mode predict)",
-        )
-    ])
+    return SpecError(
+        [
+            Diagnostic(
+                "RNN042",
+                f"this model cannot run step by step: {why}",
+                span,
+                hint="compile it for whole sequences (mode predict)",
+            )
+        ]
+    )
 
 
 class _Carry:
@@ -111,7 +121,7 @@ class _Carry:
         system, axis = self.system, self.axis
         length = system.axes[axis].length
         for v in system.values.values():
-            if axis in (dict(v.attrs).get("over") or ()):
+            if axis in v.over:
                 raise _ahead(v, f"it adds up or compares all steps of {axis}")
             if v.op == "length" and v.attr("axis") == axis:
                 raise _ahead(v, f"it asks for {length}, the number of all steps")
@@ -227,7 +237,13 @@ class _Carry:
             for v in (zero, test):
                 self.values[v.name] = v
             self.values[name] = Value(
-                name, "where", (Read(test.name), here, prev), source.type, inner, (), (),
+                name,
+                "where",
+                (Read(test.name), here, prev),
+                source.type,
+                inner,
+                (),
+                (),
                 source.origins,
             )
             self._output(f"{name}.next", source, Read(name), inner)

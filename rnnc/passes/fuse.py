@@ -118,12 +118,24 @@ class _Fusion:
         start: Size = 0
         for r in joined.reads:
             stop = start + self._type(r).shape[0]
-            rows = self._make(f"{matrix.source}.columns", "slice", (columns,),
-                              (("start", start), ("stop", stop)), v.origins)
-            block = self._make(f"{matrix.source}.{_owner(r.source)}", "transpose", (rows,), (),
-                               v.origins)
-            terms.append(_Term(1, self._make(f"{v.name}.{_owner(r.source)}", "contract", (block, r),
-                                             v.attrs, v.origins)))
+            rows = self._make(
+                f"{matrix.source}.columns",
+                "slice",
+                (columns,),
+                (("start", start), ("stop", stop)),
+                v.origins,
+            )
+            block = self._make(
+                f"{matrix.source}.{_owner(r.source)}", "transpose", (rows,), (), v.origins
+            )
+            terms.append(
+                _Term(
+                    1,
+                    self._make(
+                        f"{v.name}.{_owner(r.source)}", "contract", (block, r), v.attrs, v.origins
+                    ),
+                )
+            )
             start = stop
         self._redefine(v, terms[0].read, terms[1:])
 
@@ -184,8 +196,9 @@ class _Fusion:
 
     def _product_name(self, parts: tuple[Read, Read]) -> str:
         return next(
-            n for n, v in self.values.items() if v.op == "contract" and self._matrix_vector(v)
-            == parts
+            n
+            for n, v in self.values.items()
+            if v.op == "contract" and self._matrix_vector(v) == parts
         )
 
     def _matrix_vector(self, v: Value) -> tuple[Read, Read] | None:
@@ -227,9 +240,7 @@ class _Fusion:
         return Read(name)
 
     def _axes(self, r: Read) -> tuple[str, ...]:
-        return tuple(
-            r.index(a).base for a in self.values[r.source].axes if not r.index(a).fixed
-        )
+        return tuple(r.index(a).base for a in self.values[r.source].axes if not r.index(a).fixed)
 
     def _type(self, r: Read) -> Type:
         return self.values[r.source].type
@@ -319,8 +330,10 @@ class _Fusion:
             total = self._fixed(group, f"{base}.fixed", origins)
             for nth, vector in enumerate(group[0].vectors):
                 part = self._part(stacked[vector], *places[nth, id(group)], origins)
-                total = part if total is None else self._make(
-                    f"{base}.sum", "add", (part, total), (), origins
+                total = (
+                    part
+                    if total is None
+                    else self._make(f"{base}.sum", "add", (part, total), (), origins)
                 )
             assert total is not None
             self._unpack(group, total, base)
@@ -345,8 +358,10 @@ class _Fusion:
         for vector, rows in matrices.items():
             spans = tuple(dict.fromkeys(o for s in sums[vector] for o in s.root.origins))
             owners = "_".join(dict.fromkeys(_owner(s.root.name) for s in sums[vector]))
-            matrix = rows[0] if len(rows) == 1 else self._make(
-                "_".join(r.source for r in rows[:8]), "concat", rows, (), spans
+            matrix = (
+                rows[0]
+                if len(rows) == 1
+                else self._make("_".join(r.source for r in rows[:8]), "concat", rows, (), spans)
             )
             attrs = (("left", "ij"), ("right", "j"), ("out", "i"), ("over", ()))
             stacked[vector] = self._make(
@@ -386,25 +401,41 @@ class _Fusion:
             rows = []
             for mine in rest:
                 found = next(
-                    t for t in mine if t.sign == 1 and self._fixed_product(t) is not None
+                    t
+                    for t in mine
+                    if t.sign == 1
+                    and self._fixed_product(t) is not None
                     and self._fixed_product(t)[1] == vector  # type: ignore[index]
                 )
                 mine.remove(found)
                 rows.append(self._fixed_product(found)[0])  # type: ignore[index]
-            matrix = rows[0] if len(rows) == 1 else self._make(
-                "_".join(r.source for r in rows[:8]), "concat", rows, (), origins
+            matrix = (
+                rows[0]
+                if len(rows) == 1
+                else self._make("_".join(r.source for r in rows[:8]), "concat", rows, (), origins)
             )
             attrs = (("left", "ij"), ("right", "j"), ("out", "i"), ("over", ()))
-            terms.append(_Term(1, self._make(
-                f"{base}.from_{_owner(vector.source)}", "contract", (matrix, vector), attrs, origins
-            )))
+            terms.append(
+                _Term(
+                    1,
+                    self._make(
+                        f"{base}.from_{_owner(vector.source)}",
+                        "contract",
+                        (matrix, vector),
+                        attrs,
+                        origins,
+                    ),
+                )
+            )
         if any(rest):
             parts = [
                 self._vector(mine, s, f"{base}.{i + 1}", origins)
                 for i, (mine, s) in enumerate(zip(rest, group, strict=True))
             ]
-            joined = parts[0] if len(parts) == 1 else self._make(
-                "_".join(p.source for p in parts[:8]), "concat", parts, (), origins
+            joined = (
+                parts[0]
+                if len(parts) == 1
+                else self._make("_".join(p.source for p in parts[:8]), "concat", parts, (), origins)
             )
             terms.append(_Term(1, joined))
         return self._total(base, terms, origins)
@@ -423,9 +454,7 @@ class _Fusion:
         common = [v for v in dict.fromkeys(found[0]) if all(v in f for f in found)]
         return common
 
-    def _vector(
-        self, terms: list[_Term], s: _Sum, base: str, origins: tuple[Span, ...]
-    ) -> Read:
+    def _vector(self, terms: list[_Term], s: _Sum, base: str, origins: tuple[Span, ...]) -> Read:
         """Terms added up to a whole vector of the sum's shape."""
         shape = s.root.type.shape
         if terms:

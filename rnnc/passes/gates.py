@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Array, Read, Type, whole
+from rnnc.graph.types import Array, Attrs, Read, Type, whole
 
 ACTIVATIONS = frozenset(("sigmoid", "tanh"))
 
@@ -57,7 +58,11 @@ class _Gates:
             if g.value.op == "sigmoid":
                 rows[g.start : g.stop] = 0.5
         scale = self._add(
-            f"{total.name}.scale", "constant", (), Type("real", total.type.shape), (),
+            f"{total.name}.scale",
+            "constant",
+            (),
+            Type("real", total.type.shape),
+            (),
             (("value", Array(rows)),),
         )
         reads = tuple(self._scaled(r, scale, rows) for r in total.reads)
@@ -65,8 +70,7 @@ class _Gates:
         active = self._add(
             f"{total.name}.tanh", "tanh", (Read(total.name),), total.type, total.axes
         )
-        half = self._add(f"{total.name}.half", "constant", (), Type("real"), (),
-                         (("value", 0.5),))
+        half = self._add(f"{total.name}.half", "constant", (), Type("real"), (), (("value", 0.5),))
         for g in gates:
             self._gate(g, active, half)
         order = [*self.added.values(), *(v for n, v in self.values.items() if n not in self.added)]
@@ -125,7 +129,7 @@ class _Gates:
             return letters == ("ij", "j", "i") and not self.values[source.reads[0].source].axes
         return False
 
-    def _scaled(self, r: Read, scale: Read, rows: np.ndarray) -> Read:  # type: ignore[type-arg]
+    def _scaled(self, r: Read, scale: Read, rows: NDArray[np.float64]) -> Read:
         source = self.values[r.source]
         if not source.axes:
             return self._add(f"{source.name}.scaled", "mul", (r, scale), source.type, ())
@@ -134,7 +138,11 @@ class _Gates:
         else:
             matrix = self.values[source.reads[0].source]
             column = self._add(
-                f"{matrix.name}.scale", "constant", (), Type("real", (len(rows), 1)), (),
+                f"{matrix.name}.scale",
+                "constant",
+                (),
+                Type("real", (len(rows), 1)),
+                (),
                 (("value", Array(rows[:, None])),),
             )
             scaled = self._add(
@@ -161,12 +169,12 @@ class _Gates:
         reads: tuple[Read, ...],
         type_: Type,
         axes: tuple[str, ...],
-        attrs: tuple[tuple[str, object], ...] = (),
+        attrs: Attrs = (),
     ) -> Read:
         name = base
         count = 0
         while name in self.values:
             count += 1
             name = f"{base}.{count}"
-        self.values[name] = self.added[name] = Value(name, op, reads, type_, axes, attrs)  # type: ignore[arg-type]
+        self.values[name] = self.added[name] = Value(name, op, reads, type_, axes, attrs)
         return Read(name)

@@ -16,14 +16,16 @@ def predicting(system: System) -> System:
 def losses_only(system: System) -> System:
     """Only losses, metrics and counts; raises SpecError where a model has none."""
     if not system.losses and not system.metrics:
-        raise SpecError([
-            Diagnostic(
-                "RNN040",
-                f"model {system.name} has neither a loss nor a metric",
-                None,
-                hint="observe something (target y[t] : … ~ …) or write: loss …",
-            )
-        ])
+        raise SpecError(
+            [
+                Diagnostic(
+                    "RNN040",
+                    f"model {system.name} has neither a loss nor a metric",
+                    None,
+                    hint="observe something (target y[t] : … ~ …) or write: loss …",
+                )
+            ]
+        )
     return replace(system, outputs=())
 
 

@@ -168,8 +168,11 @@ def _show(plan: Plan, statements: tuple[Statement, ...], indent: str) -> list[st
             out.append(f"{indent}{s.target} : {plan.arrays[s.target]} = {call}")
             continue
         out.append(f"{indent}loop over {s.axis}, {'forward' if s.forward else 'backward'}:")
-        out += [f"{indent}  carry {c.name} : {plan.arrays[c.name]} from {c.initial}, then {c.next}"
-                + (f"; last is {c.final}" if c.final else "") for c in s.carried]
+        out += [
+            f"{indent}  carry {c.name} : {plan.arrays[c.name]} from {c.initial}, then {c.next}"
+            + (f"; last is {c.final}" if c.final else "")
+            for c in s.carried
+        ]
         out += [f"{indent}  each  {i} : {plan.arrays[i]} of {o}" for i, o in s.scanned]
         out += _show(plan, s.body, indent + "  ")
         out += [f"{indent}  keep  {i} as {o} : {plan.arrays[o]}" for o, i in s.collected]

@@ -31,9 +31,7 @@ class _Schedule:
     def __init__(self, system: System):
         self.system = system
         self.recurrences = recurrences(system)
-        self.member_of: dict[str, Recurrence] = {
-            m: r for r in self.recurrences for m in r.members
-        }
+        self.member_of: dict[str, Recurrence] = {m: r for r in self.recurrences for m in r.members}
         self.arrays = Arrays(self._extents())
         self.done: dict[tuple[object, ...], str] = {}  # reads that are arrays already
         self.inputs: list[Port] = []
@@ -78,10 +76,10 @@ class _Schedule:
         position = {name: i for i, name in enumerate(system.values)}
         group = {name: name for name in system.values}
         members: dict[str, list[str]] = {}
-        for r in self.recurrences:
-            head = min(r.members, key=position.__getitem__)
-            members[head] = sorted(r.members, key=position.__getitem__)
-            group.update(dict.fromkeys(r.members, head))
+        for recurrence in self.recurrences:
+            ordered = sorted(recurrence.members, key=position.__getitem__)
+            members[ordered[0]] = ordered
+            group.update(dict.fromkeys(ordered, ordered[0]))
         graph = nx.DiGraph()
         graph.add_nodes_from(dict.fromkeys(group.values()))
         for value in system.values.values():
@@ -127,7 +125,12 @@ class _Schedule:
         if order != tuple(range(len(dims))):
             back = tuple(order.index(i) for i in range(len(order)))
             array = arrays.emit(
-                f"{name}:steps", "permute", (name,), dims, value.type.kind, value.origins,
+                f"{name}:steps",
+                "permute",
+                (name,),
+                dims,
+                value.type.kind,
+                value.origins,
                 order=back,
             )
         self.done[(name, ())] = array
@@ -161,8 +164,13 @@ class _Schedule:
             self._edge(source, axis, Index(base, sign * (i + 1)), inner) for i in range(abs(by))
         ]
         return self.arrays.emit(
-            f"{source.name}[{axis}{by:+d}]", "shift", (array, *edges),
-            self.arrays.types[array].dims, source.type.kind, source.origins, by=by,
+            f"{source.name}[{axis}{by:+d}]",
+            "shift",
+            (array, *edges),
+            self.arrays.types[array].dims,
+            source.type.kind,
+            source.origins,
+            by=by,
         )
 
     def _edge(self, source: Value, axis: str, step: Index, inner: tuple[str, ...]) -> str:
@@ -199,8 +207,14 @@ class _Schedule:
         dims = self.arrays.types[array].dims
         place = source.axes.index(axis)
         return self.arrays.emit(
-            f"{array}[{text}]", "pick", (array,), dims[:place] + dims[place + 1 :],
-            source.type.kind, source.origins, index=position, dim=place,
+            f"{array}[{text}]",
+            "pick",
+            (array,),
+            dims[:place] + dims[place + 1 :],
+            source.type.kind,
+            source.origins,
+            index=position,
+            dim=place,
         )
 
     # ---------------------------------------------------------------- loops
@@ -288,9 +302,7 @@ class _Schedule:
                     (ends if is_end else full).add(r.source)
         return full, ends
 
-    def _inner_order(
-        self, members: list[str], axis: str, recurrence: Recurrence
-    ) -> Iterable[str]:
+    def _inner_order(self, members: list[str], axis: str, recurrence: Recurrence) -> Iterable[str]:
         position = {name: i for i, name in enumerate(members)}
         graph = nx.DiGraph()
         graph.add_nodes_from(members)
@@ -307,7 +319,9 @@ class _Schedule:
         roles = dict.fromkeys(system.outputs, "output")
         public = {n: n for n in system.outputs}
         for role, table in (
-            ("loss", system.losses), ("metric", system.metrics), ("count", system.counts)
+            ("loss", system.losses),
+            ("metric", system.metrics),
+            ("count", system.counts),
         ):
             for shown, name in table.items():
                 roles[name] = role
@@ -324,7 +338,12 @@ class _Schedule:
             type_ = ArrayType(tuple(dims[i] for i in order), value.type.kind)
             if order != tuple(range(len(dims))):
                 array = self.arrays.emit(
-                    f"{name}:batch", "permute", (array,), type_.dims, type_.kind, value.origins,
+                    f"{name}:batch",
+                    "permute",
+                    (array,),
+                    type_.dims,
+                    type_.kind,
+                    value.origins,
                     order=order,
                 )
             ports.append(Port(public[name], array, role, type_))
@@ -349,9 +368,7 @@ class _Schedule:
                 body.append(s)
         return tuple(setup), tuple(body)
 
-    def _axis_sources(
-        self, body: tuple[Statement, ...]
-    ) -> dict[str, int | tuple[str, int]]:
+    def _axis_sources(self, body: tuple[Statement, ...]) -> dict[str, int | tuple[str, int]]:
         """Where the length of each axis comes from; one that no data fixes becomes an input."""
         out: dict[str, int | tuple[str, int]] = {}
         used = _axes_used(body, self.arrays.types)
@@ -400,7 +417,7 @@ class _Body:
         self.outer = outer
         self.axis = recurrence.axis
         self.recurrence = recurrence
-        self.statements: list[Statement] = []
+        self.statements: list[Compute] = []
         self.states: dict[tuple[str, int], str] = {}
         self.scanned: dict[str, str] = {}
 

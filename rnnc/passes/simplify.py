@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from rnnc.graph.ops import OPS
-from rnnc.graph.system import System, Value
+from rnnc.graph.system import Distribution, System, Value
 from rnnc.graph.types import Array, Dim, Index, Read, Size, read
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
@@ -92,7 +93,7 @@ class _Rewriter:
             self.values = {n: v.map_reads(self._resolve) for n, v in self.values.items()}
         return self.changed
 
-    def targets(self) -> dict[str, object]:
+    def targets(self) -> dict[str, Distribution]:
         out = {}
         for name, d in self.system.targets.items():
             out[name] = replace(d, reads=tuple(self._resolve(r) for r in d.reads))
@@ -198,7 +199,7 @@ class _Rewriter:
             return None
         if value.op != "size" and not value.reads:
             return None
-        if dict(value.attrs).get("over") or _open(value):
+        if value.over or _open(value):
             return None
         args = []
         for r in value.reads:
@@ -338,19 +339,31 @@ def _log(w: _Rewriter, v: Value) -> Result:
 def _minus_softplus(w: _Rewriter, v: Value, a: Read, negate: bool) -> Result:
     before = []
     if negate:
-        minus = replace(v, name=w.system.fresh(f"{v.name}.minus", w.values), op="neg",
-                        reads=(a,), attrs=(), bounds=())
+        minus = replace(
+            v,
+            name=w.system.fresh(f"{v.name}.minus", w.values),
+            op="neg",
+            reads=(a,),
+            attrs=(),
+            bounds=(),
+        )
         before.append(minus)
         a = Read(minus.name)
-    soft = replace(v, name=w.system.fresh(f"{v.name}.soft", w.values), op="softplus",
-                   reads=(a,), attrs=(), bounds=())
+    soft = replace(
+        v,
+        name=w.system.fresh(f"{v.name}.soft", w.values),
+        op="softplus",
+        reads=(a,),
+        attrs=(),
+        bounds=(),
+    )
     before.append(soft)
     return _New(tuple(before), replace(v, op="neg", reads=(Read(soft.name),), attrs=()))
 
 
 def _contract(w: _Rewriter, v: Value) -> Result:
     """A transposed operand is a change of letters."""
-    attrs = dict(v.attrs)
+    attrs: dict[str, Any] = dict(v.attrs)
     for position, side in enumerate(("left", "right")):
         source = w.operand(v, position)
         if source is not None and source.op == "transpose":

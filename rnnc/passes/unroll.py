@@ -50,7 +50,7 @@ class _Unrolled:
         return v.op in LEAVES or self._reduces(v)
 
     def _reduces(self, v: Value) -> bool:
-        return self.axis in (dict(v.attrs).get("over") or ())
+        return self.axis in v.over
 
     def run(self) -> System:
         system = self.system
@@ -126,7 +126,13 @@ class _Unrolled:
                 parts = tuple(self._read(r, i) for i in range(1, self.count + 1))
                 name = f"{r.source}:{'all' if not r.at else f'all{len(self.values)}'}"
                 self.values[name] = Value(
-                    name, "stack", parts, source.type, source.axes, (("axis", self.axis),), (),
+                    name,
+                    "stack",
+                    parts,
+                    source.type,
+                    source.axes,
+                    (("axis", self.axis),),
+                    (),
                     source.origins,
                 )
                 reads.append(Read(name))

@@ -57,9 +57,7 @@ class NumpyModel:
         self._prepared = self._prepare(self._checked(weights))
 
     def _checked(self, weights: Mapping[str, ArrayLike]) -> Weights:
-        shapes = {
-            p.name: tuple(d for d in p.dims if isinstance(d, int)) for p in self.ports.params
-        }
+        shapes = {p.name: tuple(d for d in p.dims if isinstance(d, int)) for p in self.ports.params}
         return check_weights(shapes, weights, self.ports.dtype)
 
     def __call__(

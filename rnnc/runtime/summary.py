@@ -11,8 +11,10 @@ def summary(ports: Ports, runs_on: str) -> str:
     """Inputs, outputs, states and the number of parameters, one line each."""
     lines = [f"{ports.name} ({runs_on}, {ports.dtype})"]
     for title, group in (("in ", ports.inputs), ("out", ports.outputs)):
-        lines += [f"  {title} {p}" + (f"  ({p.role})" if p.role not in ("input", "output") else "")
-                  for p in group]
+        lines += [
+            f"  {title} {p}" + (f"  ({p.role})" if p.role not in ("input", "output") else "")
+            for p in group
+        ]
     count = sum(prod(d for d in p.dims if isinstance(d, int)) for p in ports.params)
     if ports.params:
         lines.append(f"  {count:,} parameters in {len(ports.params)} arrays")

@@ -1,0 +1,292 @@
+"""One loop of a Plan as Python source: where every result of a step is kept, then the lines.
+
+Results have memory that is made before the loop. Parts of a vector are views, made once where
+the vector stays; a result takes the memory of an operand that nothing reads any more; what is
+kept of every step is written straight into the array of all steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnnc.backends.numpy_ops import BINARY, UNARY, expression
+from rnnc.graph.types import BATCH
+from rnnc.passes.plan import Carried, Compute, Loop
+
+if TYPE_CHECKING:
+    from rnnc.backends.numpy_source import Writer
+
+VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
+BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
+
+
+class LoopWriter:
+    """One loop: what each name of its body is stored in, then the lines."""
+
+    def __init__(self, outer: Writer, loop: Loop):
+        self.w = outer
+        self.loop = loop
+        self.types = outer.plan.arrays
+        self.collected = {inner: out for out, inner in loop.collected}
+        self.next_of: dict[str, list[Carried]] = {}
+        for c in loop.carried:
+            self.next_of.setdefault(c.next, []).append(c)
+        self.stored = set(self.collected) | set(self.next_of)
+        self.position = {s.target for s in loop.body}
+        self.last: dict[str, int] = {}
+        for i, s in enumerate(loop.body):
+            self.last.update(dict.fromkeys(s.args, i))
+        self.root: dict[str, tuple[str, tuple[int, int] | None]] = {}  # view -> (buffer, part)
+        self.before: list[str] = []  # lines in front of the loop
+        self.inside: list[str] = []
+        self.fixed: set[str] = set()  # views that are made before the loop
+        self.buffers: set[str] = set()  # results with memory of their own, made before the loop
+        self.reused: set[str] = set()  # results that take the memory of an operand
+
+    def write(self) -> None:
+        w, loop = self.w, self.loop
+        self._share()
+        n = w.names
+        each = [(n[inner], n[outer]) for outer, inner in loop.collected]
+        each += [(n[inner], n[outer]) for inner, outer in loop.scanned]
+        # a number a step has to be an array, so that it can be written to
+        numbers = {n[inner] for _, inner in loop.collected if not self.types[inner].dims}
+        for outer, _ in loop.collected:
+            self.before.append(f"{n[outer]} = {self._memory(outer)}")
+        rings = [x for x in self.next_of if x not in self.collected and x in self.position]
+        for name in rings:
+            depth = self._depth(name) + 1
+            ring = ", ".join(self._memory(name) for _ in range(depth))
+            self.before.append(f"{n[name]}_ring = ({ring})")
+            self.inside.append(f"{n[name]} = {n[name]}_ring[step % {depth}]")
+        if numbers or rings or not each:
+            for a, b in each:
+                self.inside.append(f"{a} = {b}[{'step, ...' if a in numbers else 'step'}]")
+            each = []
+        for c in loop.carried:
+            self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
+        w.quoted = ()
+        for s in loop.body:
+            self._statement(s)
+        for c in sorted(loop.carried, key=self._lag, reverse=True):
+            self.inside.append(f"{n[c.name]} = {n[c.next]}")
+        for text in self.before:
+            w.line(text)
+        w.line(self._head(each))
+        w.indent += "    "
+        for text in self.inside:
+            w.line(text)
+        w.indent = w.indent[:-4]
+        for c in loop.carried:
+            if c.final:
+                w.line(f"{n[c.final]} = {n[c.name]}")
+        w.quoted = ()
+
+    def _head(self, each: list[tuple[str, str]]) -> str:
+        """The line that begins the loop."""
+        turn = "" if self.loop.forward else "[::-1]"
+        if not each:
+            length = self.w.names[f"length {self.loop.axis}"]
+            return f"for step in range({length}){turn}:"
+        names = ", ".join(a for a, _ in each)
+        arrays = ", ".join(f"{b}{turn}" for _, b in each)
+        return f"for {names} in {f'zip({arrays})' if len(each) > 1 else arrays}:"
+
+    def _memory(self, name: str) -> str:
+        """An expression that makes memory for an array."""
+        type_ = self.types[name]
+        batch = [i for i, d in enumerate(type_.dims) if d == BATCH]
+        if type_.kind == "real" and batch == [len(type_.dims) - 2]:
+            return f"features_first{self.w.shape(type_.dims)}"
+        return f"np.empty({self.w.shape(type_.dims)}, {self.w.kind(name)})"
+
+    def _lag(self, c: Carried) -> int:
+        """How many steps back: chains of carried values are handed on from the far end."""
+        lag, current = 1, c
+        names = {x.name: x for x in self.loop.carried}
+        while current.next in names:
+            current = names[current.next]
+            lag += 1
+        return lag
+
+    def _depth(self, name: str) -> int:
+        """How many earlier steps of a value are still needed."""
+        return max(self._lag(c) for c in self.loop.carried if self._origin(c) == name)
+
+    def _origin(self, c: Carried) -> str:
+        names = {x.name: x for x in self.loop.carried}
+        while c.next in names:
+            c = names[c.next]
+        return c.next
+
+    # ---------------------------------------------------------------- statements
+
+    def _share(self) -> None:
+        """Decide which results take the memory of an operand, and name what shares memory
+        after the equation of the spec among them."""
+        leader: dict[str, str] = {}
+        for i, s in enumerate(self.loop.body):
+            if s.target in self.stored:
+                continue
+            if s.op in VIEWS:
+                self.root[s.target] = self._view(s)
+            elif s.op in BUFFERED:
+                reuse = self._overwritable(i, s)
+                if reuse is None:
+                    size = (*self.types[s.target].dims, 0)[len(self.types[s.target].dims) - 1]
+                    self.root[s.target] = (s.target, (0, size) if isinstance(size, int) else None)
+                else:
+                    self.root[s.target] = self.root[reuse]
+                    leader[s.target] = leader.get(reuse, reuse)
+        groups: dict[str, list[str]] = {}
+        for name, first in leader.items():
+            groups.setdefault(first, [first]).append(name)
+        for first, names in groups.items():
+            written = [x for x in names if "." not in x]
+            chosen = self.w.names[written[-1] if written else first]
+            for name in names:
+                self.w.names[name] = chosen
+        self.reused = set(leader)
+
+    # ---------------------------------------------------------------- statements
+
+    def _statement(self, s: Compute) -> None:
+        w = self.w
+        self._quote(s)
+        name = w.names[s.target]
+        if s.target in self.stored or s.target in self.reused:
+            self._into(s, name)
+        elif s.op in VIEWS:
+            # a view of a buffer that stays is made once
+            stays = self._stays(s.args[0])
+            if stays:
+                self.fixed.add(s.target)
+            (self.before if stays else self.inside).append(f"{name} = {expression(w, s)}")
+        elif s.op in BUFFERED:
+            self.before.append(f"{name} = {self._memory(s.target)}")
+            self._into(s, name)
+        else:
+            self.inside.append(f"{name} = {expression(w, s)}")
+
+    def _stays(self, name: str) -> bool:
+        """Whether a name stands for the same memory at every step."""
+        root = self.root.get(name, (None, None))[0]
+        return root is not None and (root in self.buffers or root in self.fixed)
+
+    def _quote(self, s: Compute) -> None:
+        w = self.w
+        lines, w.lines = w.lines, []
+        indent, w.indent = w.indent, ""
+        w.quote(s.origins)
+        self.inside += w.lines
+        w.lines, w.indent = lines, indent
+
+    def _view(self, s: Compute) -> tuple[str, tuple[int, int] | None]:
+        root, part = self.root.get(s.args[0], (s.args[0], None))
+        if s.op != "slice" or s.attr("dim") != len(self.types[s.target].dims) - 1 or not part:
+            return root, None  # some of it, and it is not worth telling which
+        return root, (part[0] + s.attr("start"), part[0] + s.attr("stop"))
+
+    def _overwritable(self, i: int, s: Compute) -> str | None:
+        """An operand whose memory may take the result: of the same form, and not read again,
+        neither itself nor through another name for the same part of its buffer."""
+        self.buffers.add(s.target)
+        if s.op not in BINARY and s.op not in UNARY:
+            return None
+        for arg in s.args:
+            if arg not in self.root or self.types[arg] != self.types[s.target]:
+                continue
+            root, part = self.root[arg]
+            if root not in self.buffers or self.last.get(arg, -1) != i:
+                continue
+            clash = any(
+                self._read_from(name, i) and _overlap(part, p)
+                for name, (r, p) in self.root.items()
+                if r == root and name != arg
+            )
+            if not clash:
+                self.buffers.discard(s.target)
+                return arg
+        return None
+
+    def _read_from(self, name: str, i: int) -> bool:
+        """Whether statement ``i`` or a later one reads the memory through this name (to make a
+        view is not to read)."""
+        return any(name in x.args and x.op not in VIEWS for x in self.loop.body[i:])
+
+    def _into(self, s: Compute, out: str) -> None:
+        """Lines that put the result of a statement into existing memory."""
+        w = self.w
+        args = [w.operand(a) for a in s.args]
+        if s.op in BINARY:
+            a, b = (self._number(x) for x in s.args)
+            self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {out})")
+        elif s.op == "sigmoid":
+            multiply, tanh, add = map(self._function, ("multiply", "tanh", "add"))
+            # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
+            self.inside += [
+                f"{multiply}({args[0]}, HALF, {out})",
+                f"{tanh}({out}, {out})",
+                f"{multiply}({out}, HALF, {out})",
+                f"{add}({out}, HALF, {out})",
+            ]
+        elif s.op == "relu":
+            self.inside.append(f"{self._function('maximum')}({args[0]}, 0, {out})")
+        elif unary := UNARY.get(s.op):
+            self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
+        elif s.op == "matmul" and self._is_projection(s):
+            # transposed, since the memory is: np.dot writes to contiguous memory alone
+            turned, result = f"{args[1]}_T", f"{out}_T"
+            if f"{turned} = {args[1]}.T" not in self.before:
+                self.before.append(f"{turned} = {args[1]}.T")
+            if s.target in self.stored:
+                result = f"{out}.T"
+            else:
+                self.before.append(f"{result} = {out}.T")
+            self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
+        elif s.op == "matmul":
+            self.inside.append(f"{self._function('matmul')}({args[0]}, {args[1]}, {out})")
+        elif s.op == "where":
+            self.inside.append(f"np.copyto({out}, {args[2]})")
+            self.inside.append(f"np.copyto({out}, {args[1]}, where={args[0]})")
+        elif s.op == "softmax":
+            d = s.attr("dim")
+            self.inside += [
+                f"np.subtract({args[0]}, {args[0]}.max({d}, keepdims=True), out={out})",
+                f"np.exp({out}, out={out})",
+                f"np.divide({out}, {out}.sum({d}, keepdims=True), out={out})",
+            ]
+        elif s.op == "sum":
+            dims = s.attr("dims")
+            self.inside.append(f"np.sum({args[0]}, {dims}, out={out})")
+        else:
+            self.inside.append(f"{out}[...] = {expression(w, s)}")
+
+    def _function(self, name: str) -> str:
+        """A function of NumPy under a local name, which a loop finds faster."""
+        line = f"{name} = np.{name}"
+        if line not in self.before:
+            self.before.insert(0, line)
+        return name
+
+    def _number(self, name: str) -> str:
+        """An operand; a constant gets a name before the loop, which is faster than a literal."""
+        w = self.w
+        if name not in w.scalars or self.types[name].kind != "real":
+            return w.operand(name)
+        if w.scalars[name] == "0.5":
+            return "HALF"
+        line = f"{w.names[name]} = np.array({w.scalars[name]}, REAL)"
+        if line not in self.before:
+            self.before.append(line)
+        return w.names[name]
+
+    def _is_projection(self, s: Compute) -> bool:
+        """Whether a product is one of vectors of all sequences with a matrix from outside."""
+        dims = [self.types[a].dims for a in s.args]
+        inside = s.args[1] in self.position or s.args[1] in {i for i, _ in self.loop.scanned}
+        return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
+
+
+def _overlap(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
+    return a is None or b is None or (a[0] < b[1] and b[0] < a[1])

@@ -1,0 +1,76 @@
+"""The fixed parts of generated NumPy modules."""
+
+from __future__ import annotations
+
+HEADER = '''\
+import numpy as np
+
+REAL = np.{dtype}
+HALF = np.array(0.5, REAL)
+
+
+def aligned(array):
+    """The array, copied to where rows begin at multiples of 64 bytes: products run faster."""
+    size = array.size * array.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    out = memory[start : start + size].view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
+
+
+def features_first(*shape):
+    """Memory for an array [..., sequences, features] that holds a feature of all sequences side
+    by side: then a part of the features is contiguous."""
+    *steps, batch, features = shape
+    return np.empty((*steps, features, batch), REAL).swapaxes(-1, -2)
+
+
+def all_steps(x, matrix):
+    """x [T, B, n] times matrix [n, m], laid out features first."""
+    steps, batch, n = x.shape
+    if batch == 1:
+        return np.dot(x.reshape(steps, n), matrix).reshape(steps, 1, -1)
+    return np.matmul(matrix.T, np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
+'''
+
+FOOTER = """
+
+# {{name: (shape, numbers as text)}}; load_weights() gives the arrays
+WEIGHTS = {{{weights}}}
+
+
+def load_weights():
+    import base64
+
+    return {{
+        name: np.frombuffer(base64.b85decode(text), REAL).reshape(shape)
+        for name, (shape, text) in WEIGHTS.items()
+    }}
+
+
+METADATA = r'''{metadata}'''
+
+
+if __name__ == "__main__":
+    # python {file} x=x.npy …: runs on arrays from files, or on random ones of 10 steps
+    import json
+    import sys
+
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    rng = np.random.default_rng(0)
+    inputs = {{}}
+    for port in json.loads(METADATA)["inputs"]:
+        shape = [{{"batch": 1}}.get(d, 10) if isinstance(d, str) else d for d in port["dims"]]
+        if port["name"] in given:
+            inputs[port["name"]] = np.load(given[port["name"]])
+        elif port["role"] == "length":
+            inputs[port["name"]] = 10
+        elif port["kind"] == "real":
+            inputs[port["name"]] = rng.random(shape)
+        else:
+            inputs[port["name"]] = rng.integers(0, port["limit"] or 2, shape)
+    for name, value in run(prepare(load_weights()), inputs).items():
+        print(name, list(np.shape(value)))
+        print(value)
+"""

@@ -1,0 +1,196 @@
+"""What the commands share: options, messages, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rnnc.source import Diagnostic, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from rnnc.api import Spec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MODES = ("predict", "step", "init", "loss")
+LATER_MODES = {"grad": "gradients", "train": "training", "generate": "generation"}
+
+# ---------------------------------------------------------------- messages
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print; colours stay only on a terminal that wants them."""
+    click.echo(text, err=err, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def say(kind: str, text: str) -> None:
+    """``error: …``, ``warning: …`` or ``note: …`` on stderr."""
+    echo(f"{click.style(kind, fg=_COLOURS[kind], bold=True)}: {text}", err=True)
+
+
+def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
+    """The diagnostics on stderr, an empty line between them."""
+    echo("\n\n".join(_coloured(d.render()) for d in diagnostics), err=True)
+
+
+def _coloured(text: str) -> str:
+    head, *rest = text.split("\n")
+    kind, _, message = head.partition(": ")
+    lines = [f"{click.style(kind, fg='red', bold=True)}: {click.style(message, bold=True)}"]
+    for line in rest:
+        found = re.match(r"( *(?:-->| = hint:|\d* \|))(.*)", line, re.DOTALL)
+        if found is None:
+            lines.append(line)
+            continue
+        edge, content = found.groups()
+        if content.lstrip().startswith("^") and edge.strip() == "|":
+            content = click.style(content, fg="red")
+        lines.append(click.style(edge, fg="cyan") + content)
+    return "\n".join(lines)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 model``, ``2 models``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def file_size(count: int) -> str:
+    """``812 bytes``, ``1.4 MB``."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return plural(count, "byte")
+
+
+# ---------------------------------------------------------------- options
+
+
+class Later(click.Choice[str]):
+    """One of some words; those of later versions are known, too."""
+
+    def __init__(self, choices: Iterable[str], later: Mapping[str, str], what: str):
+        super().__init__(tuple(choices))
+        self.later = later
+        self.what = what
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if value in self.later:
+            raise UsageError(
+                f"{self.what} {value} ({self.later[value]}) comes with a later version; "
+                f"there are: {', '.join(self.choices)}"
+            )
+        return super().convert(value, param, ctx)
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for item in items:
+        name, equals, number = (part.strip() for part in item.partition("="))
+        if not equals or not name or not number:
+            raise click.BadParameter(f"{item!r} is not of the form NAME=NUMBER, such as n=28")
+        if not re.fullmatch(r"[+-]?\d+", number):
+            more = "; give --set once for each size" if "," in number or "=" in number else ""
+            raise click.BadParameter(f"{number!r} is not a whole number: {name} is a size{more}")
+        if name in sizes:
+            raise click.BadParameter(f"{name} is set twice, to {sizes[name]} and to {number}")
+        sizes[name] = int(number)
+    return sizes
+
+
+set_option = click.option(
+    "--set", "sizes", multiple=True, metavar="NAME=NUMBER", callback=_sizes,
+    help="The size of a dim (n=28); once for each.",
+)  # fmt: skip
+model_option = click.option(
+    "--model", metavar="NAME", help="The model of the file; else it is the last one."
+)
+mode_option = click.option(
+    "--mode", type=Later(MODES, LATER_MODES, "mode"), default=None,
+    help="predict: whole sequences (the default). step: one step, states in and out. "
+    "init: the states before the first step. loss: losses and metrics of data.",
+)  # fmt: skip
+unroll_option = click.option(
+    "--unroll", type=click.IntRange(min=1), metavar="N", help="Fix the number of steps: no loops."
+)
+format_option = click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text",
+    help="How diagnostics are printed; json goes to stdout.",
+)  # fmt: skip
+
+
+def diagnostics_as_asked(command: F) -> F:
+    """With ``--format json`` the diagnostics of a spec go to stdout as data."""
+
+    @functools.wraps(command)
+    def run(*args: Any, format_: str, **options: Any) -> Any:
+        try:
+            return command(*args, format_=format_, **options)
+        except SpecError as error:
+            if format_ != "json":
+                raise
+            echo_json({"diagnostics": [d.as_dict() for d in error.diagnostics]})
+            return 1
+
+    return run  # type: ignore[return-value]
+
+
+def echo_json(data: object) -> None:
+    """Print data as JSON."""
+    echo(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def load_spec(file: str, model: str | None, sizes: Mapping[str, int]) -> Spec:
+    """The chosen model of a file or of the library."""
+    from rnnc import api
+
+    source, own = api.locate(file)
+    return api.Spec(source, model or own, sizes)
+
+
+# ---------------------------------------------------------------- files
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to be filled, which takes its name at the end.
+
+    :raises UsageError: nothing can be written there.
+    """
+    target = Path(os.path.realpath(path))  # through links, which stay
+    if target.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UsageError(f"{path} cannot be written: permission denied")
+    if target.exists() and not target.is_file():  # a device or a pipe
+        yield target
+        return
+    part = target.with_name(f".{target.stem[:80]}.{os.getpid()}{target.suffix}")
+    try:
+        yield part
+        if target.exists():
+            shutil.copymode(target, part)
+        os.replace(part, target)
+    except OSError as e:
+        raise UsageError(f"{path} cannot be written: {e.strerror or e}") from e
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
