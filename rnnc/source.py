@@ -6,6 +6,7 @@ This is the lowest layer: nothing here imports another module of rnnc.
 from __future__ import annotations
 
 import bisect
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,18 +92,21 @@ class Diagnostic:
             raise InternalError(f"unknown diagnostic code {self.code}")
 
     def render(self) -> str:
-        """The message as text for a terminal: the line, a caret under the place, the hint."""
+        """The message as text for a terminal: the lines, carets under the places, the hint."""
         out = [f"error[{self.code}]: {self.message}"]
-        places = [Label(self.span, "")] if self.span else []
-        places += self.labels
+        places = [_Place(self.span, "", "^")] if self.span else []
+        for label in self.labels:
+            if places and places[0].mark == "^" and places[0].span == label.span:
+                places[0] = _Place(label.span, label.text, "^")
+            else:
+                places.append(_Place(label.span, label.text, "-"))
         width = max((len(str(p.span.line)) for p in places), default=1)
-        shown: Span | None = None
-        for place in places:
-            span = place.span
-            if shown is None or shown.source is not span.source:
-                out.append(f"{' ' * width}--> {span}")
-            out.extend(_quote(place, width))
-            shown = span
+        for source in dict.fromkeys(p.span.source for p in places):
+            here = [p for p in places if p.span.source is source]
+            out.append(f"{' ' * width}--> {here[0].span}")
+            out.append(f"{' ' * width} |")
+            for line in sorted({p.span.line for p in here}):
+                out += _quote([p for p in here if p.span.line == line], width)
         if self.hint:
             out.append(f"{' ' * width} = hint: {self.hint}")
         return "\n".join(out)
@@ -130,20 +134,44 @@ class Diagnostic:
         }
 
 
-def _quote(place: Label, width: int) -> list[str]:
-    span = place.span
-    line, column = span.source.position(span.start)
-    text = span.source.line(line).replace("\t", " ")
-    length = max(1, min(span.end - span.start, len(text) - column + 1))
+@dataclass(frozen=True)
+class _Place:
+    """A span, what is said of it, and the mark to set under it."""
+
+    span: Span
+    text: str
+    mark: str
+
+
+def _quote(places: list[_Place], width: int) -> list[str]:
+    """A source line with a row of marks for each place in it; of a long one, the neighbourhood."""
+    line = places[0].span.line
+    text = places[0].span.source.line(line)
+    if len(text) > CONTEXT_WIDTH and len(places) > 1:
+        return [row for place in places for row in _quote([place], width)]
     cut = 0
-    if len(text) > CONTEXT_WIDTH:  # show the neighbourhood of the place, not a megabyte
+    if len(text) > CONTEXT_WIDTH:
+        column = places[0].span.column
         cut = max(0, min(column - 1 - CONTEXT_WIDTH // 2, len(text) - CONTEXT_WIDTH))
         text = text[cut : cut + CONTEXT_WIDTH]
-        length = min(length, CONTEXT_WIDTH - (column - 1 - cut))
-    caret = " " * (column - 1 - cut) + "^" * max(1, length)
-    note = f" {place.text}" if place.text else ""
-    bar = f"{' ' * width} |"
-    return [bar, f"{line:>{width}} | {text}", f"{bar} {caret}{note}"]
+    rows = [f"{line:>{width}} | {_plain(text)}".rstrip()]
+    for place in places:
+        start = place.span.column - 1 - cut
+        end = min(start + max(1, place.span.end - place.span.start), len(text))
+        marks = place.mark * max(1, _columns(text[start:end]))
+        rows.append(f"{' ' * width} | {' ' * _columns(text[:start])}{marks} {place.text}".rstrip())
+    return rows
+
+
+def _plain(text: str) -> str:
+    """The text for a terminal: a tab is one column, control characters show as a sign."""
+    return "".join(" " if c == "\t" else c if c.isprintable() or c == " " else "�" for c in text)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 class RnncError(Exception):
@@ -210,5 +238,4 @@ CODES: dict[str, str] = {
     "RNN091": "several axes",
     "RNN092": "LaTeX",
     "RNN093": "drawing from an axis",
-    "RNN094": "elementwise models of any shape",
 }

@@ -34,6 +34,7 @@ SHARED = {
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",
+    "rnnc.backends.numpy_writer",
     "rnnc.backends.onnx_ops",
     "rnnc.backends.onnx_writer",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from rnnc.passes.mode import evaluating
 from rnnc.passes.plan import ArrayType, Carried, Compute, Loop, Plan, Port, Statement
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
+from rnnc.passes.unroll import unroll
 from rnnc.resources import specs_root
 from rnnc.runtime.onnx_model import OnnxModel
 from rnnc.runtime.ports import KEY, PortInfo, check_inputs, parse_ports, ports_json, uniform
@@ -136,6 +138,23 @@ def test_opset(name: str, opset: int) -> None:
     system = system_of(specs_root() / f"{name}.rnn")
     agree(system, schedule(system), opset=opset)
     agree(system, schedule(fused(system)), opset=opset, dtype="float32")
+
+
+@pytest.mark.parametrize("name", ["models/lstm_classifier", "models/bidirectional", "cells/lru"])
+def test_unrolled(name: str) -> None:
+    system = system_of(specs_root() / f"{name}.rnn")
+    plan = schedule(simplify(unroll(fused(system), 5)))
+    agree(system, plan, steps=5)
+    assert not any(n.op_type == "Scan" for n in to_onnx(plan).graph.node)
+
+
+def test_a_long_unrolled_model_loads() -> None:
+    """onnxruntime plans memory in quadratic time where it cannot tell that lengths are one."""
+    system = system_of(specs_root() / "cells/lstm.rnn")
+    plan = schedule(simplify(unroll(fused(system), 300)))
+    start = time.perf_counter()
+    agree(system, plan, steps=300)
+    assert time.perf_counter() - start < 10
 
 
 # ---------------------------------------------------------------- time

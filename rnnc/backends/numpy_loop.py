@@ -7,14 +7,10 @@ kept of every step is written straight into the array of all steps.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression
+from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Carried, Compute, Loop
-
-if TYPE_CHECKING:
-    from rnnc.backends.numpy_source import Writer
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
@@ -220,7 +216,9 @@ class LoopWriter:
         args = [w.operand(a) for a in s.args]
         if s.op in BINARY:
             a, b = (self._number(x) for x in s.args)
-            self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {out})")
+            # NumPy deprecates a third operand of these two, since it might be meant as one
+            to = f"out={out}" if s.op in ("maximum", "minimum") else out
+            self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {to})")
         elif s.op == "sigmoid":
             multiply, tanh, add = map(self._function, ("multiply", "tanh", "add"))
             # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
@@ -231,7 +229,7 @@ class LoopWriter:
                 f"{add}({out}, HALF, {out})",
             ]
         elif s.op == "relu":
-            self.inside.append(f"{self._function('maximum')}({args[0]}, 0, {out})")
+            self.inside.append(f"{self._function('maximum')}({args[0]}, 0, out={out})")
         elif unary := UNARY.get(s.op):
             self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
         elif s.op == "matmul" and self._is_projection(s):

@@ -8,7 +8,7 @@ The module has ``prepare(weights)``, which does once what depends on the weights
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,9 @@ from numpy.typing import NDArray
 from rnnc.backends.numpy_loop import LoopWriter
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER
-from rnnc.graph.names import identifiers
+from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
-from rnnc.passes.plan import Compute, Extent, Loop, Plan, Statement
-from rnnc.source import Span
-
-# names that generated code uses for itself
-RESERVED = (
-    *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
-    *("aligned", "features_first", "all_steps", "dot", "matmul"),
-    *filter(None, (*BINARY.values(), *UNARY.values())),
-)
+from rnnc.passes.plan import Compute, Loop, Plan, Statement
 
 
 def to_numpy(
@@ -41,7 +33,7 @@ def to_numpy(
 
     With ``weights`` they are part of it, and it runs by itself.
     """
-    text = Writer(plan, dtype, doc).module()
+    text = _Module(plan, dtype, doc).module()
     lines = []
     for name, array in (weights or {}).items():
         numbers = base64.b85encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
@@ -52,17 +44,13 @@ def to_numpy(
     )
 
 
-class Writer:
+class _Module(Writer):
+    """Writes the module of a plan."""
+
     def __init__(self, plan: Plan, dtype: str, doc: str):
-        self.plan = plan
+        super().__init__(plan)
         self.dtype = dtype
         self.doc = doc
-        self.lines: list[str] = []
-        self.indent = ""
-        names = [*plan.arrays, *(f"length {a}" for a in plan.axes)]
-        self.names = identifiers(names, RESERVED)
-        self.scalars: dict[str, str] = {}  # constants that are written where they are used
-        self.quoted: tuple[str, ...] = ()
         self.last_use = _last_uses(plan)
         self.scanned = self._feeds_loops()
 
@@ -78,9 +66,6 @@ class Writer:
         self.line("\n")
         self._run()
         return "\n".join(self.lines) + "\n"
-
-    def line(self, text: str) -> None:
-        self.lines.append(f"{self.indent}{text}" if text.strip() else text)
 
     def _prepare(self) -> None:
         plan = self.plan
@@ -148,34 +133,6 @@ class Writer:
         self.indent = ""
 
     # ---------------------------------------------------------------- statements
-
-    def operand(self, name: str) -> str:
-        return self.scalars.get(name) or self.names[name]
-
-    def extent(self, e: Extent) -> str:
-        return str(e) if isinstance(e, int) else self.names[f"length {e}"]
-
-    def shape(self, dims: Sequence[Extent]) -> str:
-        items = [self.extent(e) for e in dims]
-        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
-
-    def kind(self, name: str) -> str:
-        return {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[
-            self.plan.arrays[name].kind
-        ]
-
-    def quote(self, origins: tuple[Span, ...]) -> None:
-        """A comment with the equations that a statement comes from, where they change."""
-        lines = []
-        for o in origins:
-            text = " ".join(o.source.line(o.line).split("#")[0].split())
-            if text:
-                lines.append(f"# {o.source.name.rsplit('/', 1)[-1]}:{o.line}  {text}")
-        shown = tuple(dict.fromkeys(lines))
-        if shown and not set(shown) <= set(self.quoted):
-            self.quoted = shown
-            for text in shown[:8]:
-                self.line(text)
 
     def _whole(self, s: Compute, aligned: bool = False) -> None:
         """A statement outside of loops."""

@@ -80,6 +80,7 @@ class _Model:
             self.graph_inputs += plan.params
         else:
             self._store(weights)
+        self.uses = _uses(plan)
         self.shapes: list[ValueInfoProto] = []
         self._rename()
         self._name_outputs()
@@ -123,8 +124,7 @@ class _Model:
 
     def model(self, ir_version: int, metadata: Mapping[str, str]) -> ModelProto:
         w, plan = self.w, self.plan
-        for statement in plan.statements():
-            self._statement(statement)
+        self._block([*plan.statements()])
         w.quote(())
         for port in plan.outputs:
             array = self.root.get(port.array, port.array)
@@ -167,11 +167,52 @@ class _Model:
 
     # ---------------------------------------------------------------- statements
 
-    def _statement(self, s: Statement) -> None:
-        if isinstance(s, Loop):
-            self._loop(s)
-        else:
-            self._compute(s)
+    def _block(self, block: Sequence[Statement]) -> None:
+        w = self.w
+        sums, products = self._gemms(block)
+        parts = _splits(block)
+        for s in block:
+            if isinstance(s, Loop):
+                self._loop(s)
+            elif s.target in parts:
+                if parts[s.target]:
+                    w.quote(s.origins)
+                    split(w, parts[s.target])
+            elif s.target in sums:
+                product, term = sums[s.target]
+                w.quote(product.origins or s.origins)
+                operands = [w.name(a) for a in (*product.args, term)]
+                w.node("Gemm", operands, w.define(s.target))
+            elif s.target not in products:
+                self._compute(s)
+
+    def _gemms(self, block: Sequence[Statement]) -> tuple[dict[str, tuple[Compute, str]], set[str]]:
+        """Sums that take a matrix product with them, ``Gemm(h, U, term)``: by target, the product
+        and the term; and the products that are no statements of their own any more.
+
+        The product must be read nowhere else, its operands and the sum two-dimensional.
+        """
+        w = self.w
+        computes = [s for s in block if isinstance(s, Compute)]
+        products = {
+            s.target: s
+            for s in computes
+            if s.op == "matmul"
+            and self.uses[s.target] == 1
+            and all(len(w.type(a).dims) == 2 for a in s.args)
+        }
+        sums: dict[str, tuple[Compute, str]] = {}
+        taken: set[str] = set()
+        for s in computes:
+            if s.op != "add":
+                continue
+            for product, term in (s.args, s.args[::-1]):
+                fits = product in products and w.type(product).dims == w.type(s.target).dims
+                if fits and len(w.type(term).dims) <= 2:
+                    sums[s.target] = (products[product], term)
+                    taken.add(product)
+                    break
+        return sums, taken
 
     def _compute(self, s: Compute) -> None:
         w = self.w
@@ -207,20 +248,7 @@ class _Model:
             sequences = [self._numbers(loop.axis)]
             inputs.append(self._value(w.fresh("number"), ArrayType((), "index")))
         w.nodes = []
-        sums, products = _gemms(loop, w)
-        parts = _splits(loop.body)
-        for s in loop.body:
-            if s.target in parts:
-                if parts[s.target]:
-                    w.quote(s.origins)
-                    split(w, parts[s.target])
-            elif s.target in sums:
-                product, term = sums[s.target]
-                w.quote(product.origins or s.origins)
-                operands = [w.name(a) for a in (*product.args, term)]
-                w.node("Gemm", operands, w.define(s.target))
-            elif s.target not in products:
-                self._compute(s)
+        self._block(loop.body)
         results = [c.next for c in loop.carried] + [inner for _, inner in loop.collected]
         body = GraphProto(name=f"{loop.axis}.step", input=inputs)
         own = {output for node in w.nodes for output in node.output}
@@ -256,42 +284,25 @@ class _Model:
         return w.outside("Range", [zero, w.length(axis), one])
 
 
-def _gemms(loop: Loop, w: Writer) -> tuple[dict[str, tuple[Compute, str]], set[str]]:
-    """Sums that take a matrix product with them, ``Gemm(h, U, term)``: by target, the product
-    and the term; and the products that are no statements of their own any more.
-
-    The product must be read nowhere else, its operands and the sum two-dimensional.
-    """
-    uses = Counter(a for s in loop.body for a in s.args)
-    uses.update(c.next for c in loop.carried)
-    uses.update(inner for _, inner in loop.collected)
-    products = {
-        s.target: s
-        for s in loop.body
-        if s.op == "matmul"
-        and uses[s.target] == 1
-        and all(len(w.type(a).dims) == 2 for a in s.args)
-    }
-    sums: dict[str, tuple[Compute, str]] = {}
-    taken: set[str] = set()
-    for s in loop.body:
-        if s.op != "add":
+def _uses(plan: Plan) -> Counter[str]:
+    """How often each array is read."""
+    uses = Counter(port.array for port in plan.outputs)
+    for s in plan.statements():
+        if isinstance(s, Compute):
+            uses.update(s.args)
             continue
-        for product, term in (s.args, s.args[::-1]):
-            fits = product in products and w.type(product).dims == w.type(s.target).dims
-            if fits and len(w.type(term).dims) <= 2:
-                sums[s.target] = (products[product], term)
-                taken.add(product)
-                break
-    return sums, taken
+        uses.update(a for c in s.body for a in c.args)
+        uses.update(a for c in s.carried for a in (c.initial, c.next))
+        uses.update(a for _, a in (*s.scanned, *s.collected))
+    return uses
 
 
-def _splits(body: Sequence[Compute]) -> dict[str, Sequence[Compute]]:
+def _splits(block: Sequence[Statement]) -> dict[str, Sequence[Compute]]:
     """Slices of one array that do not overlap are one ``Split``: the parts, in their order, at
     the first of them, and nothing at the others."""
     groups: dict[tuple[str, int], list[Compute]] = {}
-    for s in body:
-        if s.op == "slice":
+    for s in block:
+        if isinstance(s, Compute) and s.op == "slice":
             groups.setdefault((s.args[0], s.attr("dim")), []).append(s)
     out: dict[str, Sequence[Compute]] = {}
     for group in groups.values():

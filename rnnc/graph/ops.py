@@ -102,7 +102,7 @@ def _stable_sigmoid(x: NDA) -> NDA:
 
 
 def _erf(x: NDA) -> NDA:
-    return np.vectorize(math.erf, otypes=[np.float64])(x)
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
 
 
 UNARY_REAL: dict[str, Callable[..., NDA]] = {

@@ -1,0 +1,61 @@
+"""What all parts of the NumPy backend share: names, shapes, comments and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnc.backends.numpy_ops import BINARY, UNARY
+from rnnc.graph.names import identifiers
+from rnnc.passes.plan import Extent, Plan
+from rnnc.source import Span
+
+# names that generated code uses for itself
+RESERVED = (
+    *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
+    *("aligned", "features_first", "all_steps", "dot", "matmul"),
+    *filter(None, (*BINARY.values(), *UNARY.values())),
+)
+
+
+class Writer:
+    """Lines of a module, and how the plan's arrays are called in it."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.lines: list[str] = []
+        self.indent = ""
+        names = [*plan.arrays, *(f"length {a}" for a in plan.axes)]
+        self.names = identifiers(names, RESERVED)
+        self.scalars: dict[str, str] = {}  # constants that are written where they are used
+        self.quoted: tuple[str, ...] = ()  # the comment that stands already
+
+    def line(self, text: str) -> None:
+        self.lines.append(f"{self.indent}{text}" if text.strip() else text)
+
+    def operand(self, name: str) -> str:
+        return self.scalars.get(name) or self.names[name]
+
+    def extent(self, e: Extent) -> str:
+        return str(e) if isinstance(e, int) else self.names[f"length {e}"]
+
+    def shape(self, dims: Sequence[Extent]) -> str:
+        items = [self.extent(e) for e in dims]
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+    def kind(self, name: str) -> str:
+        return {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[
+            self.plan.arrays[name].kind
+        ]
+
+    def quote(self, origins: tuple[Span, ...]) -> None:
+        """A comment with the equations that a statement comes from, where they change."""
+        lines = []
+        for o in origins:
+            text = " ".join(o.source.line(o.line).split("#")[0].split())
+            if text:
+                lines.append(f"# {o.source.name.rsplit('/', 1)[-1]}:{o.line}  {text}")
+        shown = tuple(dict.fromkeys(lines))
+        if shown and not set(shown) <= set(self.quoted):
+            self.quoted = shown
+            for text in shown[:8]:
+                self.line(text)
