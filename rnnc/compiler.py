@@ -22,6 +22,7 @@ from rnnc.graph.verify import verify
 from rnnc.passes.carry import carry, initial
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
+from rnnc.passes.hoist import hoist
 from rnnc.passes.mode import evaluating, losses_only, predicting, training
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
@@ -36,10 +37,10 @@ Pass = Callable[[System], System]
 
 # what each mode does before the passes that all share
 PIPELINES: dict[str, tuple[Pass, ...]] = {
-    "predict": (predicting, simplify, fuse, simplify),
-    "step": (predicting, simplify, carry, fuse, one_step, simplify),
+    "predict": (predicting, simplify, hoist, fuse, simplify),
+    "step": (predicting, simplify, carry, hoist, fuse, one_step, simplify),
     "init": (predicting, simplify, initial, simplify),
-    "loss": (losses_only, simplify, fuse, simplify),
+    "loss": (losses_only, simplify, hoist, fuse, simplify),
 }
 
 # and what a backend wants done before the schedule

@@ -30,6 +30,7 @@ BELOW = {
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
     "rnnc.passes.arrays",
+    "rnnc.passes.editor",
     "rnnc.passes.plan",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",

@@ -37,7 +37,7 @@ LARGE = 1_500_000_000
 SMALL_NODES, SMALL_BYTES = 2_000, 50_000_000  # what is checked in full
 
 # What onnxruntime cannot find the shape of. Where it takes one `batch` for many, it plans memory
-# in quadratic time: an LSTM unrolled for 1,000 steps took it 190 s to load, instead of 2 s.
+# in quadratic time: an LSTM unrolled for 1,000 steps took it 190 s to load, instead of 9 s.
 UNCLEAR = frozenset(("expand", "shift", "reshape", "step"))
 
 

@@ -3,54 +3,63 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import textwrap
+from pathlib import Path
 
 import click
 
 from rnnc.cli.common import echo
-from rnnc.source import Source
-
-_SOURCES = re.compile(r"^(Sources?:|see )", re.IGNORECASE)
 
 
 @click.command(short_help="The library of specs.")
 @click.argument("name", required=False)
-@click.option("--path", is_flag=True, help="Print where the file is instead of its text.")
+@click.option("--path", is_flag=True, help="Print where the file is, instead of its text.")
 def specs(name: str | None, path: bool) -> None:
     """List the models of the library, or print the file of one.
 
     \b
-    rnnc specs               all of them
-    rnnc specs GRU           the text of one, to read or to change:
-    rnnc specs GRU >my.rnn
+    rnnc specs                all of them
+    rnnc specs GRU            the text of one, to read, or to change:
+    rnnc specs GRU > my.rnn
     """
     from rnnc.api import library, library_file
     from rnnc.resources import specs_root
 
+    root = specs_root()
     if name is not None:
         file = library_file(name)
         echo(str(file) if path else file.read_text(encoding="utf-8").rstrip("\n"))
-        return
-    if path:
-        echo(str(specs_root()))
-        return
-    found = sorted(library().items(), key=lambda item: (item[1], item[0]))
-    names = max((len(n) for n, _ in found), default=0)
-    files = max((len(f.relative_to(specs_root()).as_posix()) for _, f in found), default=0)
-    for model, file in found:
-        where = file.relative_to(specs_root()).as_posix()
-        echo(f"{model:<{names}}  {where:<{files}}  {_summary(file, model)}".rstrip())
+    elif path:
+        echo(str(root))
+    else:
+        rows = [
+            (model, file.relative_to(root).as_posix(), _summary(file, model))
+            for model, file in sorted(library().items(), key=lambda item: (item[1], item[0]))
+        ]
+        echo(_columns(rows))
 
 
-def _summary(file: object, model: str) -> str:
-    """The first sentence of a model's documentation."""
-    from rnnc.syntax.parse import parse, read_source
+def _summary(file: Path, model: str) -> str:
+    """The first sentence of the comment above a model."""
+    block = re.compile(rf"((?:^#.*\n)+)model[ \t]+{re.escape(model)}\b", re.MULTILINE)
+    found = block.search(file.read_text(encoding="utf-8"))
+    if found is None:
+        return ""
+    lines = [line.lstrip("#").strip() for line in found[1].splitlines()]
+    first = lines.index("") if "" in lines else len(lines)
+    return re.split(r"\.(?= |$)", " ".join(lines[:first]), maxsplit=1)[0]
 
-    source = read_source(str(file))
-    lines = _comment_above(source, model)
-    text = " ".join(lines)
-    end = re.search(r"[.;](?= [A-Z(]|$)", text)
-    return text[: end.start()] if end else text
 
-
-def _comment_above(source: Source, model: str) -> list[str]:
-    """The comment block above a model, up to its first empty line."""
+def _columns(rows: list[tuple[str, str, str]]) -> str:
+    """Aligned; on a terminal the last column is wrapped, elsewhere a row is a line."""
+    a, b = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
+    left = a + b + 4
+    room = shutil.get_terminal_size().columns - left if sys.stdout.isatty() else 0
+    lines = []
+    for model, file, text in rows:
+        parts = (textwrap.wrap(text, room) if room >= 24 else [text]) or [""]
+        lines.append(f"{model:<{a}}  {file:<{b}}  {parts[0]}".rstrip())
+        lines += [" " * left + part for part in parts[1:]]
+    return "\n".join(lines)

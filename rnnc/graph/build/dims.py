@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping
 
 from rnnc.graph.build.problems import Problems, head, listed, suggestion
-from rnnc.graph.types import Dim, Size, dim, divide, substitute
+from rnnc.graph.types import Dim, Size, dim, divide, names_of, substitute
 from rnnc.source import Span
 from rnnc.syntax import tree
 
@@ -80,22 +80,23 @@ class Dims:
     def _evaluate_all(self) -> None:
         """Put in defaults, each after those it mentions; the order of the lines means nothing."""
         for name in self:
-            path: list[str] = []
+            path: dict[str, None] = {}  # from the dim that is wanted to the one that is looked at
             todo = [name]
             while todo:
                 current = todo[-1]
                 if current in self.values:
                     todo.pop()
-                elif current in path:
+                elif current in path:  # all that it mentions is known by now
                     todo.pop()
-                    path.pop()
+                    del path[current]
                     self._evaluate(current)
                 else:
-                    path.append(current)
+                    path[current] = None
                     needs = [n for n in self._mentioned(current) if n not in self.values]
                     if circle := [n for n in needs if n in path]:
-                        self._circle(path[path.index(circle[0]) :])
+                        self._circle(list(path)[list(path).index(circle[0]) :])
                     todo += [n for n in needs if n not in path]
+        self.values = {name: self.values[name] for name in self}
 
     def _mentioned(self, name: str) -> list[str]:
         default = self._defaults[name]
@@ -129,11 +130,12 @@ class Dims:
 
     def value_of(self, size: Size) -> Size:
         """A size with the dims whose number is known replaced by it."""
-        known = {d: s for d, s in self.values.items() if s is not None}
-        previous: Size | None = None
-        while size != previous:
-            previous, size = size, substitute(size, known)
-        return size
+        while True:
+            values = ((n, self.values.get(n)) for n in names_of(size))
+            known = {n: value for n, value in values if value is not None}
+            if not known:
+                return size
+            size = substitute(size, known)
 
     def text(self, size: Size) -> str:
         """``m = 8`` where the number of a size is known, else as it is."""

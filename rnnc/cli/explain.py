@@ -1,0 +1,146 @@
+"""What became of each recurrence: ``rnnc compile --explain``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rnnc.api import Spec
+from rnnc.cli.common import plural
+from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.notation import Printer
+from rnnc.graph.system import System
+from rnnc.passes.plan import Compute, Loop, Plan
+from rnnc.source import Span
+
+# what moves numbers and computes none; most of it is free
+_LAYOUT = frozenset(
+    ("permute", "unsqueeze", "squeeze", "reshape", "expand", "constant", "copy", "length", "step",
+     "slice", "pick", "concat", "shift", "stack")
+)  # fmt: skip
+_FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all steps"}
+
+
+def explanation(
+    spec: Spec, mode: str, unroll: int | None, training: bool, backend: str
+) -> str:
+    """For each recurrence of the spec: its equations, its form, and what is left in its loop."""
+    plan = spec.plan(mode, unroll, training)
+    found = recurrences(spec.bound)
+    if not found:
+        return f"{spec.name} has no recurrence: everything is computed for all steps at once."
+    left = list(plan.loops)
+    lines: list[str] = []
+    for number, r in enumerate(_in_order(spec.bound, found), start=1):
+        title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
+        lines += _head(spec.bound, r, title)
+        origins = _origins(spec.bound[m].origins for m in r.members)
+        loops = [s for s in left if origins & _origins(c.origins for c in _computes(s.body))]
+        left = [s for s in left if s not in loops]
+        for loop in loops:
+            lines += _loop(plan, loop, backend)
+        if not loops:
+            lines += _without_loop(plan, origins, mode, unroll)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _in_order(system: System, found: Iterable[Recurrence]) -> list[Recurrence]:
+    position = {name: i for i, name in enumerate(system.values)}
+    return sorted(found, key=lambda r: min(position[m] for m in r.members))
+
+
+def _head(system: System, r: Recurrence, title: str) -> list[str]:
+    way = "forward" if r.forward else "backward"
+    length = system.axes[r.axis].length
+    steps = f"from 1 to {length}" if r.forward else f"from {length} to 1"
+    lines = [f"{title} over {r.axis}, {way} ({steps}):"]
+    for values, text in Printer(system).equations():
+        if any(v.name in r.members for v in values):
+            lines.append(f"    {text}")
+    return lines
+
+
+def _loop(plan: Plan, loop: Loop, backend: str) -> list[str]:
+    lines = [f"  form: {_FORMS[backend]}"]
+    lines.append(f"  from step to step: {_names(plan, (c.name for c in loop.carried))}")
+    before = _before(plan, loop)
+    if before:
+        lines.append("  before it, for all steps at once:")
+        lines += [f"    {_call(plan, s)}" for s in before]
+    elif loop.scanned:
+        lines.append("  nothing is computed before it")
+    if loop.scanned:
+        lines.append(f"  read in each step: {_names(plan, (i for i, _ in loop.scanned))}")
+    lines.append(f"  computed in each step: {_operations(_computes(loop.body))}")
+    return lines
+
+
+def _without_loop(
+    plan: Plan, origins: set[Span], mode: str, unroll: int | None
+) -> list[str]:
+    mine = [s for s in _computes(plan.body) if origins & set(s.origins)]
+    if not mine:
+        return [f"  the mode {mode} does not need it"]
+    if mode == "step":
+        form = "one step, without a loop: the states come in and go out"
+    elif unroll is not None:
+        form = f"unrolled, {plural(unroll, 'step')} one after the other"
+    else:
+        form = "no loop"
+    return [f"  form: {form}", f"  computed: {_operations(mine)}"]
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _computes(statements: Iterable[object]) -> list[Compute]:
+    return [s for s in statements if isinstance(s, Compute)]
+
+
+def _origins(groups: Iterable[tuple[Span, ...]]) -> set[Span]:
+    return {span for group in groups for span in group}
+
+
+def _before(plan: Plan, loop: Loop) -> list[Compute]:
+    """What is computed over the loop's axis outside of it, for its steps to read."""
+    made = {s.target: s for s in _computes(plan.body)}
+    todo = [outer for _, outer in loop.scanned]
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name in made and name not in seen:
+            seen.add(name)
+            todo += made[name].args
+    return [
+        s for name, s in made.items()
+        if name in seen and s.op not in _LAYOUT
+    ]  # fmt: skip
+
+
+def _call(plan: Plan, s: Compute) -> str:
+    return f"{s.target} {_dims(plan, s.target)} = {s.op}({', '.join(s.args)})"
+
+
+def _dims(plan: Plan, array: str) -> str:
+    dims = (plan.length_names.get(d, d) if isinstance(d, str) and d != "batch" else d
+            for d in plan.arrays[array].dims)  # fmt: skip
+    return f"[{', '.join(map(str, dims))}]"
+
+
+def _names(plan: Plan, names: Iterable[str]) -> str:
+    return ", ".join(f"{n} {_dims(plan, n)}" for n in names) or "nothing"
+
+
+def _operations(body: list[Compute]) -> str:
+    counts = Counter(s.op for s in body)
+    products = {op: n for op, n in counts.items() if op in ("matmul", "einsum")}
+    moves = sum(n for op, n in counts.items() if op in _LAYOUT)
+    others = {op: n for op, n in counts.items() if op not in products and op not in _LAYOUT}
+    parts = [plural(sum(products.values()), "matrix product")]
+    if others:
+        parts.append(f"{sum(others.values())} elementwise and other operations "
+                     f"({', '.join(f'{n} {op}' for op, n in others.items())})")  # fmt: skip
+    if moves:
+        parts.append(f"{moves} that take arrays apart or join them")
+    return ", ".join(parts)

@@ -1,0 +1,395 @@
+"""``rnnc run``: a compiled model on arrays from files, or on random ones."""
+
+from __future__ import annotations
+
+import statistics
+import time as clock
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnc.cli.common import echo, load_spec, model_option, say, set_option, written
+from rnnc.source import DataError, RnncError, Source, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rnnc.runtime.numpy_model import NumpyModel
+    from rnnc.runtime.onnx_model import OnnxModel
+    from rnnc.runtime.ports import PortInfo
+
+    Model = NumpyModel | OnnxModel
+    Arrays = dict[str, NDArray[Any]]
+
+STEPS, SECONDS, MOST_RUNS, FEWEST_RUNS = 10, 1.0, 1000, 5
+
+
+@click.command(short_help="Run a model on arrays, and time it.")
+@click.argument("model_file", metavar="MODEL")
+@click.option(
+    "-i", "--input", "inputs", multiple=True, metavar="[NAME=]FILE",
+    help="x.npy, x=any.npy, or data.npz with arrays by name; may be given again.",
+)  # fmt: skip
+@click.option("--random", is_flag=True, help="Make the inputs that are missing.")
+@click.option(
+    "--steps", multiple=True, metavar="[T=]N", help="Steps of what is made, or of the model (10)."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Sequences of what is made (1).")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE",
+    help="For a model that holds none.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of whatever is random (0).")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write the outputs: out.npz.")
+@click.option("--time", is_flag=True, help="Print how long a run takes (the median of many).")
+@model_option
+@set_option
+def run(
+    model_file: str,
+    inputs: tuple[str, ...],
+    random: bool,
+    steps: tuple[str, ...],
+    batch: int | None,
+    weights: Path | None,
+    seed: int,
+    output: Path | None,
+    time: bool,
+    model: str | None,
+    sizes: dict[str, int],
+) -> None:
+    """Run a model that rnnc wrote (.onnx or .py), and print what it gives.
+
+    Arrays are batch-first: x[t] : [n] is [batch, T, n]. MODEL may be a spec, too: it is then
+    compiled for NumPy. Only run .py files that you trust: a model's code is executed.
+
+    \b
+    rnnc run lstm.onnx --input x=x.npy -o out.npz
+    rnnc run lstm.onnx --random --steps 100 --time
+    """
+    if output and output.suffix not in (".npz", ".npy"):
+        raise UsageError(f"outputs are written as .npz (or one as .npy), not {output.name}")
+    opened, own = _open(model_file, model, sizes, seed)
+    data = _Inputs(opened, steps, batch, seed)
+    data.read(inputs)
+    given = _weights(opened, weights, random, seed) if own is None else own
+    if weights and own is not None:
+        from rnnc.runtime.weights import read_weights
+
+        given = dict(read_weights(weights))
+    arrays = data.complete(random)
+
+    def once() -> Arrays:
+        return opened(weights=given, seed=seed, **arrays)
+
+    outputs = once()
+    for name, array in outputs.items():
+        echo(_shown(name, array))
+    if time:
+        echo(_timing(once))
+    if output:
+        _save(output, outputs)
+        echo(f"wrote {output}", err=True)
+
+
+# ---------------------------------------------------------------- models
+
+
+def _open(
+    file: str, model: str | None, sizes: dict[str, int], seed: int
+) -> tuple[Model, Arrays | None]:
+    """The model, and the weights that it is to be called with where it was compiled here."""
+    import rnnc
+
+    path = Path(file)
+    if path.suffix in (".onnx", ".py"):
+        if sizes or model:
+            option = "--set" if sizes else "--model"
+            raise UsageError(f"{option} is for specs; {path.name} is compiled already")
+        try:
+            return rnnc.open(path), None
+        except RnncError:
+            raise
+        except Exception as e:  # whatever is in a .py file
+            raise UsageError(f"{path} is no model that rnnc wrote: {type(e).__name__}: {e}") from e
+    spec = load_spec(file, model, sizes)
+    compiled = spec.compile("numpy")
+    own = spec.init(seed)
+    if own:
+        say("note", f"{spec.name} runs with initial weights (seed {seed}), not trained ones")
+    return compiled, own
+
+
+def _weights(model: Model, path: Path | None, random: bool, seed: int) -> Arrays | None:
+    """Weights for a model that holds none; None for one that does."""
+    from rnnc.runtime.weights import read_weights
+
+    params = model.ports.params
+    lacking = bool(params) and not _holds_weights(model)
+    if path is not None:
+        if not lacking:
+            raise UsageError(f"{model.ports.name} holds its weights; leave out --weights")
+        return dict(read_weights(path))
+    if not lacking:
+        return None
+    if not random:
+        raise DataError(
+            f"the model holds no weights ({', '.join(p.name for p in params[:8])}"
+            f"{' …' if len(params) > 8 else ''}): give --weights w.safetensors, "
+            "or --random for initial ones"
+        )
+    say("note", f"{model.ports.name} runs with initial weights (seed {seed}), not trained ones")
+    return _initial(model, seed)
+
+
+def _holds_weights(model: Model) -> bool:
+    from rnnc.runtime.numpy_model import NumpyModel
+
+    if isinstance(model, NumpyModel):
+        return "\nWEIGHTS = {}\n" not in model.source
+    return not any(p.role == "param" for p in model.inputs)
+
+
+def _initial(model: Model, seed: int) -> Arrays:
+    """Initial weights by the spec that the model carries."""
+    from rnnc.api import Spec
+
+    about = model.ports.extra
+    try:
+        spec = Spec(Source(about["spec"]), about["model"], about["dims"])
+        return spec.init(seed, model.ports.dtype)
+    except (KeyError, SpecError) as e:
+        raise DataError("the model does not say how its weights begin: give --weights") from e
+
+
+# ---------------------------------------------------------------- inputs
+
+
+class _Inputs:
+    """The arrays a model is run on."""
+
+    def __init__(self, model: Model, steps: tuple[str, ...], batch: int | None, seed: int):
+        self.ports: dict[str, PortInfo] = {p.name: p for p in model.ports.inputs}
+        self.arrays: dict[str, Any] = {}
+        self.seed = seed
+        self.lengths = self._asked(steps)
+        if batch is not None:
+            self.lengths["batch"] = batch
+
+    def _asked(self, steps: tuple[str, ...]) -> dict[str, int]:
+        """The lengths that --steps gives."""
+        open_ = [d for p in self.ports.values() for d in p.dims if isinstance(d, str)]
+        open_ += [p.name for p in self.ports.values() if p.role == "length"]
+        names = [n for n in dict.fromkeys(open_) if n != "batch"]
+        lengths: dict[str, int] = {}
+        for item in steps:
+            name, equals, number = item.rpartition("=")
+            if not number.isdecimal() or int(number) < 1:
+                raise UsageError(f"--steps {item}: a number of steps, such as 10 or T=10")
+            if equals and name not in names:
+                has = f"has {', '.join(names)}" if names else "has no open length"
+                raise UsageError(f"--steps {item}: the model {has}")
+            lengths.update(dict.fromkeys([name] if equals else names, int(number)))
+        return lengths
+
+    # ---------------------------------------------------------------- files
+
+    def read(self, items: tuple[str, ...]) -> None:
+        """Take the arrays of --input."""
+        unnamed: list[Path] = []
+        for item in items:
+            name, equals, rest = item.partition("=")
+            if not equals or Path(item).is_file():
+                name, rest = "", item
+            path = Path(rest)
+            if path.suffix == ".npz":
+                if name:
+                    raise UsageError(f"--input {item}: an .npz file has names of its own")
+                self._take_archive(path)
+            elif path.suffix != ".npy":
+                raise UsageError(f"inputs are .npy or .npz files, not {path.name}")
+            elif name or path.stem in self.ports:
+                self._take(name or path.stem, _array(path))
+            else:
+                unnamed.append(path)
+        for path in unnamed:
+            free = [p.name for p in self._needed() if p.role in ("input", "target")]
+            if len(free) != 1:
+                which = f"one of {', '.join(free)}" if free else "none is missing"
+                raise UsageError(
+                    f"which input is {path}? ({which}); say --input NAME={path}"
+                )
+            self._take(free[0], _array(path))
+
+    def _take(self, name: str, array: NDArray[Any]) -> None:
+        from rnnc.graph.names import canonical
+
+        known = name if name in self.ports else canonical(name)
+        if known not in self.ports:
+            from rnnc.runtime.ports import check_inputs
+
+            check_inputs(list(self.ports.values()), {name: array}, "float32")  # says what is near
+        if known in self.arrays:
+            raise UsageError(f"the input {known} is given twice")
+        self.arrays[known] = array
+
+    def _take_archive(self, path: Path) -> None:
+        archive = _load(path)
+        names = [n for n in archive if n in self.ports]
+        if not names:
+            raise DataError(
+                f"{path} holds {', '.join(archive) or 'nothing'}; "
+                f"the model takes {', '.join(self.ports) or 'nothing'}"
+            )
+        for name in names:
+            self._take(name, archive[name])
+        others = [n for n in archive if n not in names]
+        if others:
+            say("note", f"{path} also holds {', '.join(others)}, which the model does not take")
+
+    # ---------------------------------------------------------------- what is missing
+
+    def _known(self) -> dict[str, int]:
+        """The lengths of the arrays that are there."""
+        known: dict[str, int] = {}
+        for name, array in self.arrays.items():
+            for d, n in zip(self.ports[name].dims, array.shape, strict=False):
+                if isinstance(d, str):
+                    known.setdefault(d, n)
+        return known
+
+    def _needed(self) -> list[PortInfo]:
+        """The ports that get no array of themselves."""
+        known = self._known()
+
+        def follows(p: PortInfo) -> bool:
+            if p.role == "length":
+                return p.name in known
+            open_ = [d for d in p.dims if isinstance(d, str)]
+            return p.role in ("state", "uniform") and all(d in known for d in open_)
+
+        return [p for p in self.ports.values() if p.name not in self.arrays and not follows(p)]
+
+    def complete(self, random: bool) -> dict[str, Any]:
+        """All arrays, those that are missing made if that is wanted."""
+        for name, n in self._known().items():
+            if self.lengths.get(name, n) != n:
+                what = "--batch" if name == "batch" else f"--steps {name}="
+                raise UsageError(f"{what} {self.lengths[name]} disagrees with the inputs: {n}")
+        needed = self._needed()
+        asked = [p for p in needed if p.role == "length" and p.name in self.lengths]
+        if not random and len(needed) > len(asked):
+            raise DataError(self._missing([p for p in needed if p not in asked]))
+        sizes = {**self.lengths, **self._known()}
+        made = {p.name: self._make(p, sizes) for p in needed}
+        if random and made:
+            shapes = ", ".join(
+                f"{n} = {a}" if self.ports[n].role == "length" else f"{n} {list(a.shape)}"
+                for n, a in made.items()
+            )
+            say("note", f"made at random (seed {self.seed}): {shapes}")
+        return {**self.arrays, **made}
+
+    def _make(self, p: PortInfo, sizes: Mapping[str, int]) -> Any:
+        import numpy as np
+
+        if p.role == "length":
+            return np.asarray(sizes.get(p.name, STEPS))
+        default = {"batch": 1}
+        shape = [d if isinstance(d, int) else sizes.get(d, default.get(d, STEPS)) for d in p.dims]
+        rng = np.random.default_rng([self.seed, *p.name.encode()])
+        if p.role == "state":
+            return np.zeros(shape, {"real": float, "index": int, "flag": bool}[p.kind])
+        if p.role == "uniform":
+            return rng.random(shape)
+        if p.kind == "index":
+            return rng.integers(0, p.limit or 2, shape)
+        return rng.random(shape) < 0.5 if p.kind == "flag" else rng.standard_normal(shape)
+
+    def _missing(self, missing: list[PortInfo]) -> str:
+        lines = ["these inputs are missing:" if len(missing) > 1 else "an input is missing:"]
+        lines += [f"  {p}" + ("  (a number of steps)" if p.role == "length" else "")
+                  for p in missing]  # fmt: skip
+        p = missing[0]
+        way = f"--steps {p.name}=10" if p.role == "length" else f"--input {p.name}={p.name}.npy"
+        lines.append(f"give {'them' if len(missing) > 1 else 'it'} as in {way}, "
+                     f"or try --random (batch 1, {STEPS} steps)")  # fmt: skip
+        return "\n".join(lines)
+
+
+def _load(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except Exception as e:  # whatever NumPy makes of a damaged file
+        raise UsageError(f"{path} cannot be read as arrays: {e}") from e
+
+
+def _array(path: Path) -> NDArray[Any]:
+    import numpy as np
+
+    array = _load(path)
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path} holds several arrays: name it .npz")
+    return array
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def _shown(name: str, array: NDArray[Any]) -> str:
+    import numpy as np
+
+    if not array.ndim:
+        return f"{name} = {array:.6g}" if array.dtype.kind == "f" else f"{name} = {array}"
+    text = np.array2string(array, precision=4, threshold=16, edgeitems=2, suppress_small=True,
+                           max_line_width=92)  # fmt: skip
+    lines = [f"{name}  {list(array.shape)}  {array.dtype}"]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+        lines[0] += f"  ({nan} NaN, {inf} infinite)"
+    return "\n".join([*lines, *(f"  {line}" for line in text.split("\n") if line.strip())])
+
+
+def _timing(once: Any) -> str:
+    once()
+    times: list[float] = []
+    start = clock.perf_counter()
+    while len(times) < FEWEST_RUNS or (
+        clock.perf_counter() - start < SECONDS and len(times) < MOST_RUNS
+    ):
+        before = clock.perf_counter()
+        once()
+        times.append(clock.perf_counter() - before)
+    return (
+        f"{_duration(statistics.median(times))} a run (median of {len(times)}, "
+        f"fastest {_duration(min(times))})"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _save(path: Path, outputs: Arrays) -> None:
+    import numpy as np
+
+    if path.suffix == ".npy" and len(outputs) != 1:
+        raise UsageError(f"there are {len(outputs)} outputs, and {path.name} holds one: use .npz")
+    with written(path) as part:
+        if path.suffix == ".npy":
+            np.save(part, next(iter(outputs.values())))
+            return
+        # as np.savez does, which cannot take an output named "file"
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, array in outputs.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)

@@ -1,0 +1,175 @@
+"""``rnnc show``: any stage of a compilation as text, and the drawing."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rnnc.cli.common import (
+    Later,
+    diagnostics_as_asked,
+    echo,
+    echo_json,
+    format_option,
+    load_spec,
+    mode_option,
+    model_option,
+    set_option,
+    unroll_option,
+    write_text,
+)
+from rnnc.source import Span, UsageError
+
+if TYPE_CHECKING:
+    from rnnc.api import Spec
+
+STAGES = ("tree", "system", "final", "plan", "numpy", "onnx")
+COMPILED = STAGES[2:]
+DRAWINGS = ("svg", "html", "dot", "mmd")
+
+
+@click.command(short_help="Any stage of a compilation, or a drawing.")
+@click.argument("file")
+@click.option(
+    "--stage", type=Later(STAGES, {"adjoint": "gradient equations"}, "stage"),
+    help="tree: the syntax. system: the equations (the default). final: the equations after all "
+    "passes. plan: loops and arrays in their order. numpy: the source. onnx: the graph.",
+)  # fmt: skip
+@click.option("--graph", is_flag=True, help="Draw the equations; with --unroll their steps, too.")
+@click.option(
+    "-o", "output", type=click.Path(path_type=Path),
+    help="Write to this file; a drawing is .svg, .html, .dot or .mmd.",
+)  # fmt: skip
+@model_option
+@mode_option
+@unroll_option
+@set_option
+@format_option
+@diagnostics_as_asked
+def show(
+    file: str,
+    stage: str | None,
+    graph: bool,
+    output: Path | None,
+    model: str | None,
+    mode: str | None,
+    unroll: int | None,
+    sizes: dict[str, int],
+    format_: str,
+) -> None:
+    """Print any stage of the compilation of a spec, or draw it.
+
+    \b
+    rnnc show LSTM --stage plan
+    rnnc show LSTM --graph -o lstm.svg
+    rnnc show LSTM --graph --unroll 3 -o steps.html
+    """
+    drawing = output.suffix[1:].lower() if output else ""
+    graph = graph or (stage is None and drawing in DRAWINGS)
+    _check_options(stage, graph, mode, unroll, output)
+    spec = load_spec(file, model, sizes)
+    if output and output.exists() and output.samefile(spec.source.name or "."):
+        raise UsageError(f"{output} is the spec itself; give another name to -o")
+    if graph:
+        stage = "graph"
+        text = _drawing(spec, unroll, drawing or "svg")
+    else:
+        stage = stage or "system"
+        text = _text(spec, stage, mode or "predict", unroll)
+    if output:
+        write_text(output, text)
+    if format_ == "json":
+        echo_json({"diagnostics": [], "stage": stage, "text": text})
+    elif not output:
+        echo(text.rstrip("\n"))
+
+
+def _check_options(
+    stage: str | None, graph: bool, mode: str | None, unroll: int | None, output: Path | None
+) -> None:
+    if graph:
+        if stage or mode:
+            option = "--stage" if stage else "--mode"
+            raise UsageError(f"--graph draws the equations as they are written: leave out {option}")
+        if output and output.suffix[1:].lower() not in DRAWINGS:
+            raise UsageError(f"a drawing is .svg, .html, .dot or .mmd; {output.name} is none")
+    elif stage not in COMPILED and (mode or unroll):
+        option = "--mode" if mode else "--unroll"
+        raise UsageError(
+            f"{option} changes nothing at the stage {stage or 'system'}; "
+            f"add --stage {', '.join(COMPILED[:-1])} or {COMPILED[-1]}"
+            + ("" if mode else ", or --graph")
+        )
+
+
+def _text(spec: Spec, stage: str, mode: str, unroll: int | None) -> str:
+    if stage == "tree":
+        return tree_text(spec.tree)
+    if stage == "system":
+        return str(spec)
+    from rnnc.graph.show import show_system
+    from rnnc.passes.plan import show_plan
+
+    if stage == "final":
+        return show_system(spec.final(mode, unroll))
+    plan = spec.plan(mode, unroll)
+    if stage == "plan":
+        return show_plan(plan)
+    if stage == "numpy":
+        from rnnc.backends.numpy_source import to_numpy
+
+        return to_numpy(plan, doc=spec.doc)
+    from rnnc.backends.onnx_graph import onnx_text, to_onnx
+
+    return onnx_text(to_onnx(plan))
+
+
+def _drawing(spec: Spec, unroll: int | None, format_: str) -> str:
+    from rnnc.graph.draw import draw
+    from rnnc.passes.unroll import unroll as unrolled
+
+    return draw(spec.system if unroll is None else unrolled(spec.bound, unroll), format_)
+
+
+# ---------------------------------------------------------------- the tree
+
+
+def tree_text(node: object) -> str:
+    """A syntax tree, one node a line, what belongs to it indented.
+
+    >>> print(tree_text(parse_expression("2 * W x[t]")))
+    Binary op='*'
+      left: Number 2
+      right: Product
+        Name W
+        Indexed name='x'
+          Name t
+    """
+    return "\n".join(_lines(node)) + "\n"
+
+
+def _lines(node: object, label: str = "", indent: str = "") -> list[str]:
+    if not is_dataclass(node):
+        return [f"{indent}{label}{node!r}"]
+    here = f"{indent}{label}{type(node).__name__}"
+    below: list[str] = []
+    items = [(f.name, getattr(node, f.name)) for f in fields(node)]
+    items = [(n, v) for n, v in items if not isinstance(v, Span) and n not in ("doc", "source")]
+    if len(items) == 1 and isinstance(items[0][1], (str, int, float)):
+        return [f"{here} {items[0][1]}"]
+    for name, value in items:
+        if isinstance(value, tuple):
+            if all(isinstance(v, str) for v in value):
+                here += f" {name}={', '.join(value)}" if value else ""
+                continue
+            many = len([n for n, v in items if is_dataclass(v) or isinstance(v, tuple) and v]) > 1
+            for v in value:
+                below += _lines(v, f"{name}: " if many else "", indent + "  ")
+        elif is_dataclass(value):
+            below += _lines(value, f"{name}: ", indent + "  ")
+        elif value is not None:
+            here += f" {name}={value!r}"
+    return [here, *below]

@@ -1,0 +1,99 @@
+"""What does not recur leaves the loop.
+
+    h = tanh(b + W h' + U x)         v = b + U x,  h = tanh(W h' + v)
+    z = σ(W [h', x])           →     z = σ(W_1 h' + W_2 x)
+    s = a * (b * s')                 p = a * b,  s = p * s'
+
+In every recurrence, sums and products of several operands are put together anew, those that do
+not recur by themselves; then the schedule finds them outside the loop, for all steps at once.
+"""
+
+from __future__ import annotations
+
+from rnnc.graph.cycles import recurrences
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import Read, Size
+from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term, owner_of
+
+
+def hoist(system: System) -> System:
+    """The system with the invariant parts of its recurrences in values of their own."""
+    for rewrite in (_split_columns, _sum, _product):
+        for recurrence in recurrences(system):
+            editor = Editor(system)
+            for name in system.values:
+                if name in recurrence.members:
+                    rewrite(editor, system.values[name], recurrence.members)
+            system = editor.result()
+    return system
+
+
+def _split_columns(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """``W [h', x]`` is ``W_1 h' + W_2 x``; worth it where only one of the two recurs."""
+    parts = editor.matrix_vector(value)
+    if parts is None:
+        return
+    matrix, vector = parts
+    joined = editor.values[vector.source]
+    if joined.op != "concat" or vector.at or joined.name not in members:
+        return
+    recurs = [r.source in members for r in joined.reads]
+    if all(recurs) or any(editor.type(r).rank != 1 for r in joined.reads):
+        return
+    origins = value.origins
+    columns = editor.make(f"{matrix.source}.columns", "transpose", (matrix,), (), origins)
+    terms = []
+    start: Size = 0
+    for r in joined.reads:
+        stop = start + editor.type(r).shape[0]
+        owner = owner_of(r.source)
+        ends = (("start", start), ("stop", stop))
+        rows = editor.make(f"{matrix.source}.columns", "slice", (columns,), ends, origins)
+        block = editor.make(f"{matrix.source}.{owner}", "transpose", (rows,), (), origins)
+        name = f"{value.name}.{owner}"
+        terms.append(Term(1, editor.make(name, "contract", (block, r), MATRIX_VECTOR, origins)))
+        start = stop
+    editor.redefine(value.name, terms[0].read, terms[1:])
+
+
+def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """Add up the terms that do not recur by themselves."""
+    if value.op not in SIGNS or not editor.is_root(value, SIGNS):
+        return
+    terms = editor.terms(value)
+    fixed = [t for t in terms if t.read.source not in members]
+    recurring = [t for t in terms if t.read.source in members]
+    if len(fixed) < 2 or not recurring:
+        return
+    total = editor.total(f"{value.name}.fixed", fixed, value.origins)
+    positive = sorted(recurring, key=lambda t: t.sign < 0)
+    if positive[0].sign > 0:  # what recurs first: a product then takes the rest as its addend
+        editor.redefine(value.name, positive[0].read, [*positive[1:], Term(1, total)])
+    else:
+        editor.redefine(value.name, total, positive)
+
+
+def _product(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """Multiply the factors that do not recur by themselves."""
+    if value.op != "mul" or not editor.is_root(value, ("mul",)):
+        return
+    factors: list[Read] = []
+    todo = [value]
+    while todo:
+        for r in todo.pop().reads:
+            inner = editor.values[r.source]
+            if inner.op == "mul" and inner.axes == value.axes and editor.private(r):
+                todo.append(inner)
+            else:
+                factors.append(r)
+    fixed = [r for r in factors if r.source not in members]
+    recurring = [r for r in factors if r.source in members]
+    if len(fixed) < 2 or not recurring:
+        return
+    fixed.sort(key=lambda r: len(editor.axes(r)))
+    product = fixed[0]
+    for r in fixed[1:]:
+        product = editor.make(f"{value.name}.fixed", "mul", (product, r), (), value.origins)
+    for r in recurring[:-1]:
+        product = editor.make(f"{value.name}.product", "mul", (product, r), (), value.origins)
+    editor.change(value.name, "mul", (product, recurring[-1]))
