@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +33,8 @@ from rnnc.syntax.parse import read_source
 if TYPE_CHECKING:
     from rnnc.runtime.onnx_model import OnnxModel
 
-DTYPES = ("float32", "float64")
+DType = Literal["float32", "float64"]
+DTYPES: tuple[DType, ...] = ("float32", "float64")
 
 
 class Spec:
@@ -110,6 +112,7 @@ class Spec:
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
         options = Options(mode, unroll, training, backend)
+        real = _dtype(dtype)
         final = compiler.final(self.bound, options)
         plan = schedule(final)
         given = None
@@ -118,19 +121,21 @@ class Spec:
             wanted = {
                 p.name: tuple(d for d in p.type.dims if isinstance(d, int)) for p in plan.params
             }
-            given = check_weights(wanted, arrays, _dtype(dtype))
+            given = check_weights(wanted, arrays, real)
         pairs = [(s.prev, s.next) for s in final.states]
-        text = ports_json(plan, pairs, _dtype(dtype), **self._about(options, final))
+        text = ports_json(plan, pairs, real, **self._about(options, final, given is None))
         if backend == "numpy":
-            source = to_numpy(plan, dtype, self.doc, given, text)
+            source = to_numpy(plan, real, self.doc, given, text)
             return NumpyModel(source, parse_ports(text), given)
         from rnnc.backends.onnx_graph import to_onnx
         from rnnc.runtime.onnx_model import OnnxModel
 
-        proto = to_onnx(plan, weights=given, dtype=dtype, opset=opset, metadata={"rnnc": text})
-        return OnnxModel(proto.SerializeToString(), providers=providers, threads=threads)
+        proto = to_onnx(plan, weights=given, dtype=real, opset=opset, metadata={"rnnc": text})
+        return OnnxModel(
+            proto.SerializeToString(), ports=parse_ports(text), providers=providers, threads=threads
+        )
 
-    def _about(self, options: Options, final: System) -> dict[str, Any]:
+    def _about(self, options: Options, final: System, open_: bool) -> dict[str, Any]:
         """What a compiled model says of itself beside its inputs and outputs."""
         return {
             "version": rnnc.__version__,
@@ -139,6 +144,7 @@ class Spec:
             "spec": self.source.text,
             "model": self.name,
             "dims": {d: s for d, s in self.bound.dims.items() if isinstance(s, int)},
+            "weights_given": open_,
             "computed": [s.prev for s in final.states if s.initial is not None],
         }
 
@@ -181,13 +187,13 @@ class Stream:
         """
         if not self.states:
             self.states = self._first(inputs)
-        out = self.model(**inputs, **self.states)
+        out = self.model.run({**inputs, **self.states})
         self.states = {before: out.pop(after) for before, after in self.model.ports.states}
         return out
 
     def _first(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         wanted = {p.name for p in self._start.ports.inputs}
-        states = self._start(**{k: v for k, v in inputs.items() if k in wanted})
+        states = self._start.run({k: v for k, v in inputs.items() if k in wanted})
         out = {}
         for port in self.model.ports.inputs:
             if port.name in states:
@@ -219,21 +225,37 @@ def load(name: str | Path, *, model: str | None = None, **sizes: int) -> Spec:
     :raises SpecError: with every problem found.
     :raises UsageError: there is no such file or library model.
     """
-    path = Path(name)
-    if path.suffix == ".rnn" or path.is_file():
-        return Spec(read_source(str(path)), model, sizes)
-    found = library().get(str(name))
-    if found is None:
-        import difflib
+    source, own = locate(name)
+    return Spec(source, model or own, sizes)
 
-        close = difflib.get_close_matches(str(name), library(), 3)
+
+def locate(name: str | Path) -> tuple[Source, str | None]:
+    """The text of a file or of a library model; for the latter its name in the file, too.
+
+    :raises UsageError: there is no such file or library model.
+    """
+    path = Path(name)
+    if path.suffix == ".rnn" or path.exists():
+        return read_source(path), None
+    file = library_file(str(name))
+    return replace(read_source(file), name=file.name), str(name)
+
+
+def library_file(name: str) -> Path:
+    """The file of a library model.
+
+    :raises UsageError: there is no such model.
+    """
+    models = library()
+    if name not in models:
+        lower = {n.lower(): n for n in models}
+        close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, 3)]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(
             f"there is no library model {name}{hint} (rnnc specs lists them; "
             "a file's name ends in .rnn)"
         )
-    source = read_source(str(found))
-    return Spec(replace(source, name=found.name), model or str(name), sizes)
+    return models[name]
 
 
 def library() -> dict[str, Path]:
@@ -262,7 +284,8 @@ def open(path: str | Path) -> NumpyModel | OnnxModel:
     raise UsageError(f"{path} is no model: rnnc writes .onnx and .py")
 
 
-def _dtype(dtype: str) -> str:
-    if dtype not in DTYPES:
-        raise UsageError(f"no dtype {dtype!r}; there are: {', '.join(DTYPES)}")
-    return dtype
+def _dtype(name: str) -> DType:
+    for dtype in DTYPES:
+        if name == dtype:
+            return dtype
+    raise UsageError(f"no dtype {name!r}; there are: {', '.join(DTYPES)}")

@@ -21,6 +21,7 @@ from onnx import (
     StringStringEntryProto,
     ValueInfoProto,
     checker,
+    printer,
 )
 
 from rnnc.backends.onnx_ops import FORMS, constant, split
@@ -325,3 +326,8 @@ def _check_size(size: int) -> None:
             f"the model is {size / 2**30:.1f} GiB; onnxruntime loads it very slowly",
             stacklevel=3,
         )
+
+
+def onnx_text(model: ModelProto) -> str:
+    """The model in ONNX's own textual form, the same text for the same model."""
+    return f"{printer.to_text(model).rstrip()}\n"

@@ -57,8 +57,8 @@ class Compute:
     diag             a last dimension d becomes [d, d]
     shift            along dimension 0 by ``by`` steps: target[t] = args[0][t + by]; args[1:]
                      stand for the steps that do not exist, nearest to the sequence first
-    pick             step ``index`` of dimension 0 (negative: from the end)
-    stack            args, along a new dimension 0
+    pick             entry ``index`` of dimension ``dim`` (negative: from the end)
+    stack            args, along a new dimension ``dim``
     ===============  ============================================================
     """
 

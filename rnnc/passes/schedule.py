@@ -420,13 +420,14 @@ class _Body:
         self.statements: list[Compute] = []
         self.states: dict[tuple[str, int], str] = {}
         self.scanned: dict[str, str] = {}
+        self.known: dict[tuple[str, int], str] = {}  # what is scanned, by source and offset
 
     def local(self, name: str) -> str:
         return f"{name}[{self.axis}]"
 
     def carry(self, name: str, lag: int) -> None:
         offset = -lag if self.recurrence.forward else lag
-        state = f"{name}[{self.axis}{offset:+d}]"
+        state = self.outer.arrays.name(f"{name}[{self.axis}{offset:+d}]")
         value = self.outer.system.values[name]
         axes = tuple(a for a in value.axes if a != self.axis)
         self.states[name, lag] = state
@@ -446,14 +447,15 @@ class _Body:
         array = outer._whole(r)
         if self.axis not in source.axes or index.fixed:
             return array
-        offset = whole(index.offset)
-        local = f"{r.source}[{self.axis}{offset:+d}]" if offset else self.local(r.source)
-        if local not in self.scanned:
+        key = (r.source, whole(index.offset))
+        if key not in self.known:  # under a name of this loop's own
+            base = f"{r.source}[{self.axis}{key[1]:+d}]" if key[1] else self.local(r.source)
+            self.known[key] = local = outer.arrays.name(base)
             self.scanned[local] = array
             type_ = outer.arrays.types[array]
             outer.arrays.types[local] = replace(type_, dims=type_.dims[1:])
             outer.arrays.locals.add(local)
-        return local
+        return self.known[key]
 
     def define(self, value: Value) -> None:
         """The statements of one member at this step."""

@@ -67,7 +67,17 @@ class NumpyModel:
         seed: int = 0,
         **inputs: ArrayLike,
     ) -> dict[str, NDA]:
-        """Run the model once.
+        """Run the model once; see :meth:`run`."""
+        return self.run(inputs, weights=weights, seed=seed)
+
+    def run(
+        self,
+        inputs: Mapping[str, ArrayLike],
+        *,
+        weights: Mapping[str, ArrayLike] | None = None,
+        seed: int = 0,
+    ) -> dict[str, NDA]:
+        """The outputs for these inputs, by name, batch first.
 
         ``weights`` serve this call alone; ``seed`` is for what the model draws.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class OnnxModel:
 
     ``model`` is the model's bytes or the path of its file. Providers are those of onnxruntime,
     in order of preference; ``threads`` is one for small models, else as many as there are cores.
+    ``ports`` describe a model that was just made; else its metadata do.
     ``flush_denormals`` is faster where states decay to almost nothing, but onnxruntime then sets
     the calling thread so that all its arithmetic, NumPy's too, takes denormal numbers for 0.
 
@@ -36,6 +38,7 @@ class OnnxModel:
         self,
         model: bytes | str | PathLike[str],
         *,
+        ports: Ports | None = None,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         flush_denormals: bool = False,
@@ -44,11 +47,16 @@ class OnnxModel:
             self._bytes = model if isinstance(model, bytes) else Path(model).read_bytes()
         except OSError as e:
             raise UsageError(f"{model!s} cannot be read: {e.strerror}") from e
-        self._session, self.ports = _session(self._bytes, providers, threads, flush_denormals)
-        takes = {i.name: i.type for i in self._session.get_inputs()}
-        self._params = tuple(p for p in self.ports.params if p.name in takes)
-        self._outputs = [o.name for o in self._session.get_outputs()]
+        self._options = (providers, threads, flush_denormals)
+        self.ports = ports or _ports_in(self._session)
+        self._params = self.ports.params if self.ports.weights_given else ()
+        self._outputs = [p.name for p in self.ports.outputs]
         self.dtype = self.ports.dtype
+
+    @cached_property
+    def _session(self) -> Any:
+        """Loaded when it is first needed: a long unrolled model takes seconds."""
+        return _session(self._bytes, *self._options)
 
     @property
     def name(self) -> str:
@@ -70,7 +78,7 @@ class OnnxModel:
 
     @property
     def providers(self) -> list[str]:
-        return list(self._session.get_providers())
+        return [str(p) for p in self._session.get_providers()]
 
     def __call__(
         self, *, weights: Mapping[str, ArrayLike] | None = None, seed: int = 0, **arrays: ArrayLike
@@ -121,7 +129,7 @@ class OnnxModel:
 
 def _session(
     model: bytes, providers: Sequence[str] | None, threads: int | None, flush: bool
-) -> tuple[Any, Ports]:
+) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised, too
     if threads is None:
@@ -130,7 +138,7 @@ def _session(
     if flush:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
-        session = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             model,
             options,
             providers=list(providers or ["CPUExecutionProvider"]),
@@ -139,7 +147,10 @@ def _session(
         )
     except Exception as e:
         raise UsageError(f"onnxruntime cannot load the model: {e}") from e
+
+
+def _ports_in(session: Any) -> Ports:
     metadata = session.get_modelmeta().custom_metadata_map
     if KEY not in metadata:
         raise UsageError("the model was not written by rnnc: it does not describe its inputs")
-    return session, parse_ports(metadata[KEY])
+    return parse_ports(metadata[KEY])

@@ -58,6 +58,11 @@ class Ports:
     dtype: str = "float32"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def weights_given(self) -> bool:
+        """Whether the weights come with each call, rather than being part of the model."""
+        return bool(self.extra.get("weights_given"))
+
 
 # ---------------------------------------------------------------- to and from JSON
 
