@@ -32,6 +32,7 @@ SHARED = {
     "rnnc.passes.arrays",
     "rnnc.passes.editor",
     "rnnc.passes.plan",
+    "rnnc.passes.reads",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",

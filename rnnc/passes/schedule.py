@@ -15,8 +15,9 @@ import networkx as nx
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
-from rnnc.passes.arrays import Arrays, Operand
+from rnnc.passes.arrays import Arrays
 from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement
+from rnnc.passes.reads import Reads
 from rnnc.source import InternalError
 
 PORTS = ("input", "target", "uniform")
@@ -33,7 +34,7 @@ class _Schedule:
         self.recurrences = recurrences(system)
         self.member_of: dict[str, Recurrence] = {m: r for r in self.recurrences for m in r.members}
         self.arrays = Arrays(self._extents())
-        self.done: dict[tuple[object, ...], str] = {}  # reads that are arrays already
+        self.reads = Reads(system, self.arrays)
         self.inputs: list[Port] = []
         self.params: list[Port] = []
 
@@ -97,14 +98,9 @@ class _Schedule:
         if value.op in PORTS or value.op == "param":
             self._port(value)
             return
-        operands = [self._operand(self._whole(r), r, ()) for r in value.reads]
+        operands = [self.reads.operand(self.reads.whole(r), r, ()) for r in value.reads]
         self.arrays.lower(name, value, operands, value.axes)
-        self.done[(name, ())] = name
-
-    def _operand(self, array: str, r: Read, within: tuple[str, ...]) -> Operand:
-        """A read as an operand, inside loops over ``within``."""
-        axes = self.system.ordered(a for a in self.system.read_axes(r) if a not in within)
-        return Operand(array, axes, self.system.values[r.source].type.rank)
+        self.reads.done[name, ()] = name
 
     def _port(self, value: Value) -> None:
         """An array from outside, put into the order that plans use."""
@@ -133,89 +129,7 @@ class _Schedule:
                 value.origins,
                 order=back,
             )
-        self.done[(name, ())] = array
-
-    def _whole(self, r: Read) -> str:
-        """The array of a read, over all steps of the reader's axes."""
-        key = (r.source, r.at)
-        if key not in self.done:
-            self.done[key] = self._materialise(r)
-        return self.done[key]
-
-    def _materialise(self, r: Read) -> str:
-        source = self.system.values[r.source]
-        array = self._whole(Read(r.source))
-        if not r.at:
-            raise InternalError(f"{r.source} is read before it is computed")
-        if len(r.at) > 1:
-            raise InternalError("reads along several axes")
-        ((axis, index),) = r.at
-        if index.base == axis:
-            return self._shift(source, array, axis, whole(index.offset))
-        if not index.fixed:
-            raise InternalError("a read of another axis")
-        return self._step(source, array, axis, index)
-
-    def _shift(self, source: Value, array: str, axis: str, by: int) -> str:
-        """The array of ``source`` at ``t + by``."""
-        inner = tuple(a for a in source.axes if a != axis)
-        base, sign = (FIRST, -1) if by < 0 else (LAST, 1)
-        edges = [
-            self._edge(source, axis, Index(base, sign * (i + 1)), inner) for i in range(abs(by))
-        ]
-        return self.arrays.emit(
-            f"{source.name}[{axis}{by:+d}]",
-            "shift",
-            (array, *edges),
-            self.arrays.types[array].dims,
-            source.type.kind,
-            source.origins,
-            by=by,
-        )
-
-    def _edge(self, source: Value, axis: str, step: Index, inner: tuple[str, ...]) -> str:
-        """What stands outside the steps, as a full array over the other axes."""
-        bound = source.bound_at(axis, step)
-        if bound is None:
-            zero = {"real": 0.0, "index": 0, "flag": False}[source.type.kind]
-            operand = Operand(self.arrays.constant(zero), (), 0)
-        else:
-            operand = self._operand(self._whole(bound), bound, ())
-        return self.arrays.stretch(operand, inner, source.type)
-
-    def _step(self, source: Value, array: str, axis: str, index: Index) -> str:
-        """One step of ``source``: ``h[T]``, ``x[1]``, ``h[0]``, ``h[T-1]``."""
-        offset = whole(index.offset)
-        inner = tuple(a for a in source.axes if a != axis)
-        size = self.system.axes[axis].size
-        position: int | None = None
-        if size is not None:
-            position = offset if index.base == FIRST else whole(size) - 1 + offset
-            if position < 0:
-                return self._edge(source, axis, Index(FIRST, position), inner)
-            if position >= whole(size):
-                return self._edge(source, axis, Index(LAST, position - whole(size) + 1), inner)
-        elif (index.base == FIRST and offset < 0) or (index.base == LAST and offset > 0):
-            return self._edge(source, axis, index, inner)
-        elif offset:
-            # how many steps there are is not known: shifted first, so that a short sequence
-            # finds its boundary
-            array = self._whole(Read(source.name, ((axis, Index(axis, offset)),)))
-        if position is None:
-            position = 0 if index.base == FIRST else -1
-        text = {0: "1", -1: self.system.axes[axis].length}.get(position, str(position + 1))
-        dims = self.arrays.types[array].dims
-        place = source.axes.index(axis)
-        return self.arrays.emit(
-            f"{array}[{text}]",
-            "pick",
-            (array,),
-            dims[:place] + dims[place + 1 :],
-            source.type.kind,
-            source.origins,
-            index=position,
-            dim=place,
-        )
+        self.reads.done[name, ()] = array
 
     # ---------------------------------------------------------------- loops
 
@@ -248,11 +162,11 @@ class _Schedule:
                     )
                     self.arrays.types[final] = self.arrays.types[body.states[name, 1]]
                     end = Index(LAST) if recurrence.forward else Index(FIRST)
-                    self.done[(name, ((axis, end),))] = final
+                    self.reads.done[name, ((axis, end),)] = final
                 carried.append(
                     Carried(
                         body.states[name, lag],
-                        self._edge(source, axis, step, inner),
+                        self.reads.edge(source, axis, step, inner),
                         body.states[name, lag - 1] if lag > 1 else body.local(name),
                         final,
                     )
@@ -264,7 +178,7 @@ class _Schedule:
                 self.arrays.types[name] = ArrayType(
                     self.arrays.dims(source.axes, source.type.shape), source.type.kind
                 )
-                self.done[(name, ())] = name
+                self.reads.done[name, ()] = name
                 collected.append((name, body.local(name)))
         self.arrays.statements.append(
             Loop(
@@ -332,7 +246,7 @@ class _Schedule:
         ports = []
         for name, role in roles.items():
             value = system.values[name]
-            array = self._whole(Read(name))
+            array = self.reads.whole(Read(name))
             dims = self.arrays.dims(value.axes, value.type.shape)
             order = _batch_first(value.axes, value.type.rank)
             type_ = ArrayType(tuple(dims[i] for i in order), value.type.kind)
@@ -444,7 +358,7 @@ class _Body:
         if r.source in self.recurrence.members:
             offset = whole(index.offset)
             return self.states[r.source, abs(offset)] if offset else self.local(r.source)
-        array = outer._whole(r)
+        array = outer.reads.whole(r)
         if self.axis not in source.axes or index.fixed:
             return array
         key = (r.source, whole(index.offset))
@@ -459,6 +373,6 @@ class _Body:
 
     def define(self, value: Value) -> None:
         """The statements of one member at this step."""
-        operands = [self.outer._operand(self.read(r), r, (self.axis,)) for r in value.reads]
+        operands = [self.outer.reads.operand(self.read(r), r, (self.axis,)) for r in value.reads]
         axes = tuple(a for a in value.axes if a != self.axis)
         self.outer.arrays.lower(self.local(value.name), value, operands, axes)

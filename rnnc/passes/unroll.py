@@ -160,6 +160,10 @@ class _Unrolled:
     def _edge(self, source: Value, step: Index) -> Read:
         """What stands outside the steps, in the form of the source."""
         bound = source.bound_at(self.axis, step)
+        later: Value | None = None
         if bound is not None and self.axis in self.system.values[bound.source].axes:
+            there = self.system.values[bound.source]
             bound = self._read(bound, 1)
-        return edge(self.system, self.values, bound, source.type, self._without(source))
+            if bound.source not in self.values and bound.source not in self.system.values:
+                later = replace(there, axes=self._without(there))  # a step still to be made
+        return edge(self.system, self.values, bound, source.type, self._without(source), later)
