@@ -235,7 +235,7 @@ def locate(name: str | Path) -> tuple[Source, str | None]:
     :raises UsageError: there is no such file or library model.
     """
     path = Path(name)
-    if path.suffix == ".rnn" or path.exists():
+    if path.suffix or len(path.parts) != 1 or path.is_file():
         return read_source(path), None
     file = library_file(str(name))
     return replace(read_source(file), name=file.name), str(name)

@@ -322,7 +322,7 @@ def agreement_table(
     *,
     batch: int = 3,
     steps: int = 12,
-    sizes: Callable[[str], Mapping[str, int]] | None = None,
+    sizes: Callable[[str], dict[str, int]] | None = None,
 ) -> str:
     """A Markdown table of :func:`assert_all_agree` for models of the library (all, by default).
 
@@ -334,7 +334,7 @@ def agreement_table(
     """
     lines = [f"| spec | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     for name in api.library() if names is None else names:
-        spec = api.load(name, **(sizes(name) if sizes else {}))
+        spec = api.load(name, model=None, **(sizes(name) if sizes else {}))
         errors = assert_all_agree(spec, batch=batch, steps=steps, dtype=dtype)
         cells = []
         for forms in COLUMNS.values():

@@ -109,6 +109,8 @@ def _slice(w: Writer, s: Compute, a: list[str]) -> str:
 def _unsqueeze(w: Writer, s: Compute, a: list[str]) -> str:
     rank = len(w.plan.arrays[s.target].dims)
     at = s.attr("at")
+    if rank == len(at):  # a scalar, perhaps one that is written out
+        return f"np.full({(1,) * rank}, {a[0]}, {w.kind(s.target)})"
     return f"{a[0]}[{', '.join('None' if i in at else ':' for i in range(rank))}]"
 
 

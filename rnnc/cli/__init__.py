@@ -166,5 +166,5 @@ def _silence() -> int:
     return SPEC
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     say("warning", str(message))

@@ -49,12 +49,14 @@ def check(
     found.read(files, model)
     found.check(sizes)
     if format_ == "json":
-        echo_json({
-            "diagnostics": [d.as_dict() for d in found.diagnostics],
-            "models": [_as_dict(s) for s in found.specs],
-        })
+        echo_json(
+            {
+                "diagnostics": [d.as_dict() for d in found.diagnostics],
+                "models": [_as_dict(s) for s in found.specs],
+            }
+        )
     else:
-        if not quiet:
+        if found.specs and not quiet:
             echo("\n".join(f"{_heading(s)}\n\n{s.table()}" for s in found.specs).rstrip("\n"))
         if found.diagnostics:
             show_diagnostics(found.diagnostics)
@@ -116,9 +118,7 @@ class _Findings:
 def _dims(model: tree.Model) -> set[str]:
     from rnnc.syntax import tree
 
-    return {
-        d.name for s in model.statements if isinstance(s, tree.DimStatement) for d in s.dims
-    }
+    return {d.name for s in model.statements if isinstance(s, tree.DimStatement) for d in s.dims}
 
 
 def _check_sizes(spec: Spec) -> None:

@@ -18,6 +18,7 @@ from rnnc.source import Diagnostic, SpecError, UsageError
 
 if TYPE_CHECKING:
     from rnnc.api import Spec
+    from rnnc.graph.system import System
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,7 +159,33 @@ def load_spec(file: str, model: str | None, sizes: Mapping[str, int]) -> Spec:
     return api.Spec(source, model or own, sizes)
 
 
+def final_system(
+    spec: Spec, mode: str, unroll: int | None, backend: str, training: bool = False
+) -> System:
+    """A spec's system after the passes of a mode."""
+    from rnnc import compiler
+
+    return compiler.final(
+        spec.bound, compiler.Options(mode, unroll=unroll, training=training, backend=backend)
+    )
+
+
 # ---------------------------------------------------------------- files
+
+
+def check_target(path: Path) -> Path:
+    """Where ``path`` really is, if a file can be written there.
+
+    :raises UsageError: it cannot.
+    """
+    target = Path(os.path.realpath(path))  # through links, which stay
+    if target.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: permission denied")
+    return target
 
 
 @contextmanager
@@ -167,13 +194,7 @@ def written(path: Path) -> Iterator[Path]:
 
     :raises UsageError: nothing can be written there.
     """
-    target = Path(os.path.realpath(path))  # through links, which stay
-    if target.is_dir():
-        raise UsageError(f"{path} is a folder; give the name of a file")
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise UsageError(f"{path} cannot be written: permission denied")
+    target = check_target(path)
     if target.exists() and not target.is_file():  # a device or a pipe
         yield target
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rnnc.cli.common import (
+    check_target,
     diagnostics_as_asked,
     echo,
     echo_json,
@@ -79,6 +80,7 @@ def compile_(
     """
     backend = _backend(output, opset)
     _check_weights(weights, weights_as_inputs, seed)
+    check_target(output)
     spec = load_spec(file, model, sizes)
     given = None if weights_as_inputs else _weights(spec, weights, seed or 0, dtype)
     mode = mode or "predict"
@@ -113,7 +115,7 @@ def _backend(output: Path, opset: int | None) -> str:
     backend = BACKENDS.get(output.suffix.lower())
     if backend is None:
         raise UsageError(
-            f"{output.name} says neither of the two kinds of output: "
+            f"{output} says neither of the two kinds of output: "
             "end it in .onnx for an ONNX model, in .py for NumPy source"
         )
     if opset is not None and backend != "onnx":
@@ -146,7 +148,9 @@ def _weights(spec: Spec, path: Path | None, seed: int, dtype: str) -> Weights:
 def _where(ports: Ports, weights: Path | None, as_inputs: bool) -> str:
     if not ports.params:
         return ""
-    return ", given with each call" if as_inputs else f", from {weights}" if weights else ", initial"
+    if as_inputs:
+        return ", given with each call"
+    return f", from {weights}" if weights else ", initial"
 
 
 def _states(spec: Spec, ports: Ports, file: str, mode: str) -> list[str]:

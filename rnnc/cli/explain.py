@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rnnc.api import Spec
-from rnnc.cli.common import plural
+from rnnc.cli.common import final_system, plural
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
 from rnnc.passes.plan import Compute, Loop, Plan
+from rnnc.passes.schedule import schedule
 from rnnc.source import Span
 
 # what moves numbers and computes none; most of it is free
@@ -18,14 +19,13 @@ _LAYOUT = frozenset(
     ("permute", "unsqueeze", "squeeze", "reshape", "expand", "constant", "copy", "length", "step",
      "slice", "pick", "concat", "shift", "stack")
 )  # fmt: skip
+_TURNED = frozenset(("permute", "unsqueeze", "squeeze", "expand", "copy"))
 _FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all steps"}
 
 
-def explanation(
-    spec: Spec, mode: str, unroll: int | None, training: bool, backend: str
-) -> str:
+def explanation(spec: Spec, mode: str, unroll: int | None, training: bool, backend: str) -> str:
     """For each recurrence of the spec: its equations, its form, and what is left in its loop."""
-    plan = spec.plan(mode, unroll, training)
+    plan = schedule(final_system(spec, mode, unroll, backend, training))
     found = recurrences(spec.bound)
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
@@ -76,9 +76,7 @@ def _loop(plan: Plan, loop: Loop, backend: str) -> list[str]:
     return lines
 
 
-def _without_loop(
-    plan: Plan, origins: set[Span], mode: str, unroll: int | None
-) -> list[str]:
+def _without_loop(plan: Plan, origins: set[Span], mode: str, unroll: int | None) -> list[str]:
     mine = [s for s in _computes(plan.body) if origins & set(s.origins)]
     if not mine:
         return [f"  the mode {mode} does not need it"]
@@ -119,7 +117,15 @@ def _before(plan: Plan, loop: Loop) -> list[Compute]:
 
 
 def _call(plan: Plan, s: Compute) -> str:
-    return f"{s.target} {_dims(plan, s.target)} = {s.op}({', '.join(s.args)})"
+    made = {c.target: c for c in _computes(plan.statements())}
+
+    def plain(name: str) -> str:
+        """The array behind what only turns or stretches it."""
+        while name in made and made[name].op in _TURNED:
+            name = made[name].args[0]
+        return name
+
+    return f"{s.target} {_dims(plan, s.target)} = {s.op}({', '.join(map(plain, s.args))})"
 
 
 def _dims(plan: Plan, array: str) -> str:

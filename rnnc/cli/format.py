@@ -77,7 +77,9 @@ def _standard_input() -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError([Diagnostic("RNN003", f"standard input is not UTF-8 text: {error}")]) from None
+        raise SpecError(
+            [Diagnostic("RNN003", f"standard input is not UTF-8 text: {error}")]
+        ) from None
 
 
 def _show_difference(source: Source, result: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnc.cli.common import echo, load_spec, model_option, say, set_option, written
+from rnnc.cli.common import check_target, echo, load_spec, model_option, say, set_option, written
 from rnnc.source import DataError, RnncError, Source, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def run(
     rnnc run lstm.onnx --random --steps 100 --time
     """
     if output and output.suffix not in (".npz", ".npy"):
-        raise UsageError(f"outputs are written as .npz (or one as .npy), not {output.name}")
+        raise UsageError(f"outputs are written as .npz (or one as .npy), not {output}")
+    if output:
+        check_target(output)
     opened, own = _open(model_file, model, sizes, seed)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)
@@ -82,7 +84,7 @@ def run(
     arrays = data.complete(random)
 
     def once() -> Arrays:
-        return opened(weights=given, seed=seed, **arrays)
+        return opened.run(arrays, weights=given, seed=seed)
 
     outputs = once()
     for name, array in outputs.items():
@@ -188,7 +190,7 @@ class _Inputs:
             name, equals, number = item.rpartition("=")
             if not number.isdecimal() or int(number) < 1:
                 raise UsageError(f"--steps {item}: a number of steps, such as 10 or T=10")
-            if equals and name not in names:
+            if not names or (equals and name not in names):
                 has = f"has {', '.join(names)}" if names else "has no open length"
                 raise UsageError(f"--steps {item}: the model {has}")
             lengths.update(dict.fromkeys([name] if equals else names, int(number)))
@@ -218,9 +220,7 @@ class _Inputs:
             free = [p.name for p in self._needed() if p.role in ("input", "target")]
             if len(free) != 1:
                 which = f"one of {', '.join(free)}" if free else "none is missing"
-                raise UsageError(
-                    f"which input is {path}? ({which}); say --input NAME={path}"
-                )
+                raise UsageError(f"which input is {path}? ({which}); say --input NAME={path}")
             self._take(free[0], _array(path))
 
     def _take(self, name: str, array: NDArray[Any]) -> None:
@@ -284,12 +284,14 @@ class _Inputs:
             raise DataError(self._missing([p for p in needed if p not in asked]))
         sizes = {**self.lengths, **self._known()}
         made = {p.name: self._make(p, sizes) for p in needed}
-        if random and made:
-            shapes = ", ".join(
-                f"{n} = {a}" if self.ports[n].role == "length" else f"{n} {list(a.shape)}"
-                for n, a in made.items()
-            )
+        drawn = {n: a for n, a in made.items() if self.ports[n].role not in ("length", "state")}
+        if drawn:
+            shapes = ", ".join(f"{n} {list(a.shape)}" for n, a in drawn.items())
             say("note", f"made at random (seed {self.seed}): {shapes}")
+        given = [f"{n} = {a}" for n, a in made.items() if self.ports[n].role == "length"]
+        given += [f"{n} = 0" for n in made if self.ports[n].role == "state"]
+        if given and random:
+            say("note", f"taken: {', '.join(given)}")
         return {**self.arrays, **made}
 
     def _make(self, p: PortInfo, sizes: Mapping[str, int]) -> Any:
@@ -310,7 +312,7 @@ class _Inputs:
 
     def _missing(self, missing: list[PortInfo]) -> str:
         lines = ["these inputs are missing:" if len(missing) > 1 else "an input is missing:"]
-        lines += [f"  {p}" + ("  (a number of steps)" if p.role == "length" else "")
+        lines += [f"  {p.name}, a number of steps" if p.role == "length" else f"  {p}"
                   for p in missing]  # fmt: skip
         p = missing[0]
         way = f"--steps {p.name}=10" if p.role == "length" else f"--input {p.name}={p.name}.npy"

@@ -10,9 +10,11 @@ import click
 
 from rnnc.cli.common import (
     Later,
+    check_target,
     diagnostics_as_asked,
     echo,
     echo_json,
+    final_system,
     format_option,
     load_spec,
     mode_option,
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 STAGES = ("tree", "system", "final", "plan", "numpy", "onnx")
 COMPILED = STAGES[2:]
+BACKENDS = ("onnx", "numpy")
 DRAWINGS = ("svg", "html", "dot", "mmd")
+NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
 
 
 @click.command(short_help="Any stage of a compilation, or a drawing.")
@@ -37,6 +41,10 @@ DRAWINGS = ("svg", "html", "dot", "mmd")
     "--stage", type=Later(STAGES, {"adjoint": "gradient equations"}, "stage"),
     help="tree: the syntax. system: the equations (the default). final: the equations after all "
     "passes. plan: loops and arrays in their order. numpy: the source. onnx: the graph.",
+)  # fmt: skip
+@click.option(
+    "--backend", type=click.Choice(BACKENDS),
+    help="For whom final and plan are made: onnx (the default) or numpy.",
 )  # fmt: skip
 @click.option("--graph", is_flag=True, help="Draw the equations; with --unroll their steps, too.")
 @click.option(
@@ -52,6 +60,7 @@ DRAWINGS = ("svg", "html", "dot", "mmd")
 def show(
     file: str,
     stage: str | None,
+    backend: str | None,
     graph: bool,
     output: Path | None,
     model: str | None,
@@ -68,8 +77,12 @@ def show(
     rnnc show LSTM --graph --unroll 3 -o steps.html
     """
     drawing = output.suffix[1:].lower() if output else ""
-    graph = graph or (stage is None and drawing in DRAWINGS)
+    graph = graph or (stage is None and drawing in DRAWINGS + NO_DRAWINGS)
     _check_options(stage, graph, mode, unroll, output)
+    if backend and stage not in ("final", "plan"):
+        raise UsageError("--backend is for --stage final and --stage plan")
+    if output:
+        check_target(output)
     spec = load_spec(file, model, sizes)
     if output and output.exists() and output.samefile(spec.source.name or "."):
         raise UsageError(f"{output} is the spec itself; give another name to -o")
@@ -78,7 +91,7 @@ def show(
         text = _drawing(spec, unroll, drawing or "svg")
     else:
         stage = stage or "system"
-        text = _text(spec, stage, mode or "predict", unroll)
+        text = _text(spec, stage, mode or "predict", unroll, backend or BACKENDS[0])
     if output:
         write_text(output, text)
     if format_ == "json":
@@ -105,17 +118,19 @@ def _check_options(
         )
 
 
-def _text(spec: Spec, stage: str, mode: str, unroll: int | None) -> str:
+def _text(spec: Spec, stage: str, mode: str, unroll: int | None, backend: str) -> str:
     if stage == "tree":
         return tree_text(spec.tree)
     if stage == "system":
         return str(spec)
     from rnnc.graph.show import show_system
     from rnnc.passes.plan import show_plan
+    from rnnc.passes.schedule import schedule
 
+    final = final_system(spec, mode, unroll, stage if stage in BACKENDS else backend)
     if stage == "final":
-        return show_system(spec.final(mode, unroll))
-    plan = spec.plan(mode, unroll)
+        return show_system(final)
+    plan = schedule(final)
     if stage == "plan":
         return show_plan(plan)
     if stage == "numpy":
@@ -141,11 +156,11 @@ def tree_text(node: object) -> str:
     """A syntax tree, one node a line, what belongs to it indented.
 
     >>> print(tree_text(parse_expression("2 * W x[t]")))
-    Binary op='*'
+    Binary *
       left: Number 2
       right: Product
         Name W
-        Indexed name='x'
+        Indexed x
           Name t
     """
     return "\n".join(_lines(node)) + "\n"
@@ -165,11 +180,13 @@ def _lines(node: object, label: str = "", indent: str = "") -> list[str]:
             if all(isinstance(v, str) for v in value):
                 here += f" {name}={', '.join(value)}" if value else ""
                 continue
-            many = len([n for n, v in items if is_dataclass(v) or isinstance(v, tuple) and v]) > 1
+            many = sum(is_dataclass(v) or isinstance(v, tuple) for _, v in items) > 1
             for v in value:
                 below += _lines(v, f"{name}: " if many else "", indent + "  ")
         elif is_dataclass(value):
             below += _lines(value, f"{name}: ", indent + "  ")
+        elif name in ("name", "op", "function") and value is not None:
+            here += f" {value}"
         elif value is not None:
             here += f" {name}={value!r}"
     return [here, *below]

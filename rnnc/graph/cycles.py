@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
 
 from rnnc.graph.system import System
-from rnnc.graph.types import Read, sign
+from rnnc.graph.types import FIRST, LAST, Index, Read, names_of, sign, substitute
 from rnnc.source import Diagnostic, Label, Span, SpecError
 
 
@@ -24,123 +25,225 @@ class Recurrence:
 
 
 def recurrences(system: System) -> tuple[Recurrence, ...]:
-    """All recurrences of a system; raises SpecError where a cycle is none."""
-    return _within(system, system.graph, system.time_axes())
+    """All recurrences of a system; raises SpecError with every cycle that is none."""
+    finder = _Finder(system)
+    found = finder.within(system.graph, system.time_axes())
+    if finder.problems:
+        raise SpecError(finder.problems)
+    return found
 
 
-def _within(
-    system: System, graph: nx.MultiDiGraph, axes: tuple[str, ...]
-) -> tuple[Recurrence, ...]:
-    out = []
-    for members in nx.strongly_connected_components(graph):
-        inner = graph.subgraph(members)
-        if len(members) > 1 or inner.number_of_edges():
-            out.append(_recurrence(system, inner, axes))
-    return tuple(out)
+@dataclass(frozen=True)
+class _Edge:
+    """``reader`` reads ``source``."""
+
+    source: str
+    reader: str
+    read: Read
+    boundary: bool
 
 
-def _recurrence(
-    system: System, graph: nx.MultiDiGraph, axes: tuple[str, ...]
-) -> Recurrence:
-    for axis in axes:
-        direction = _direction(graph, axis)
-        if direction is None:
-            continue
-        rest = nx.MultiDiGraph()
-        rest.add_nodes_from(graph)
-        rest.add_edges_from(
-            (a, b, key, data)
-            for a, b, key, data in graph.edges(keys=True, data=True)
-            if data["read"].index(axis).offset == 0
-        )
-        inner = _within(system, rest, tuple(a for a in axes if a != axis))
-        return Recurrence(axis, direction < 0, frozenset(graph.nodes), inner)
-    raise SpecError([_explain(system, graph, axes)])
+class _Finder:
+    def __init__(self, system: System):
+        self.system = system
+        self.numbers = {d: s for d, s in system.dims.items() if isinstance(s, int)}
+        self.order = {name: i for i, name in enumerate(system.values)}
+        self.problems: list[Diagnostic] = []
 
+    def within(self, graph: nx.MultiDiGraph, axes: tuple[str, ...]) -> tuple[Recurrence, ...]:
+        """The recurrences of a part of the system over some of its axes."""
+        out = []
+        for members in nx.strongly_connected_components(graph):
+            inner = graph.subgraph(members)
+            if len(members) > 1 or inner.number_of_edges():
+                found = self._recurrence(inner, axes)
+                if found is not None:
+                    out.append(found)
+        return tuple(out)
 
-def _direction(graph: nx.MultiDiGraph, axis: str) -> int | None:
-    """The one sign of the offsets along an axis that every read keeps, else None."""
-    signs = set()
-    for _, _, data in graph.edges(data=True):
-        index = data["read"].index(axis)
-        if index.base != axis:
-            return None
-        signs.add(sign(index.offset))
-    signs.discard(0)
-    return signs.pop() if len(signs) == 1 else None
-
-
-def _explain(
-    system: System, graph: nx.MultiDiGraph, axes: Iterable[str]
-) -> Diagnostic:
-    def still(r: Read) -> bool:
-        return not r.at
-
-    same_step = nx.MultiDiGraph()
-    same_step.add_edges_from(
-        (a, b, key, data)
-        for a, b, key, data in graph.edges(keys=True, data=True)
-        if still(data["read"])
-    )
-    try:
-        edges = nx.find_cycle(same_step)
-        names = _written(system, [a for a, *_ in edges])
-        if len(names) == 1:
-            message = f"`{names[0]}` reads itself at the same step"
-        else:
-            message = "these equations read each other at the same step: " + " → ".join(
-                f"`{n}`" for n in (*names, names[0])
+    def _recurrence(self, graph: nx.MultiDiGraph, axes: tuple[str, ...]) -> Recurrence | None:
+        for axis in axes:
+            direction = self._direction(graph, axis)
+            if direction is None:
+                continue
+            rest = nx.MultiDiGraph()
+            rest.add_nodes_from(graph)
+            rest.add_edges_from(
+                (a, b, key, data)
+                for a, b, key, data in graph.edges(keys=True, data=True)
+                if data["read"].index(axis).offset == 0
             )
-        return _diagnostic(
-            "RNN023", message, system, names, "one of the reads wants an earlier step, such as [t-1]"
-        )
-    except nx.NetworkXNoCycle:
-        pass
-    names = _written(system, sorted(graph.nodes))
-    fixed = [
-        data["read"]
-        for _, _, data in graph.edges(data=True)
-        if any(i.fixed for _, i in data["read"].at)
-    ]
-    if fixed:
-        return _diagnostic(
-            "RNN023",
-            f"`{names[0]}` depends on a fixed step of itself"
-            + (f" (through {', '.join(f'`{n}`' for n in names[1:])})" if names[1:] else ""),
-            system,
-            names,
-            "a recurrence may read earlier steps or later ones, not the first or last of itself",
-        )
-    return _diagnostic(
-        "RNN024",
-        "this recurrence runs in both directions: "
-        + ", ".join(f"`{n}`" for n in names)
-        + " read earlier and later steps of each other",
-        system,
-        names,
-        "use two values, one for each direction, and join them afterwards",
-    )
+            inner = self.within(rest, tuple(a for a in axes if a != axis))
+            return Recurrence(axis, direction < 0, frozenset(graph.nodes), inner)
+        self.problems.append(self._explain(graph))
+        return None
 
+    def _direction(self, graph: nx.MultiDiGraph, axis: str) -> int | None:
+        """The one sign of the offsets along an axis that every read keeps, else None."""
+        signs = set()
+        for _, _, data in graph.edges(data=True):
+            index = data["read"].index(axis)
+            if index.base != axis:
+                return None
+            signs.add(self._sign(index))
+        signs.discard(0)
+        return signs.pop() if len(signs) == 1 else None
 
-def _written(system: System, names: Iterable[str]) -> list[str]:
-    """The equations of the spec among these values (not the parts of their expressions)."""
-    out = []
-    for name in names:
+    def _sign(self, index: Index) -> int | None:
+        return sign(substitute(index.offset, self.numbers))
+
+    # ---------------------------------------------------------------- what is wrong with a cycle
+
+    def _explain(self, graph: nx.MultiDiGraph) -> Diagnostic:
+        edges = [
+            _Edge(a, b, data["read"], isinstance(key, tuple))
+            for a, b, key, data in graph.edges(keys=True, data=True)
+        ]
+        edges.sort(key=lambda e: (self.order[e.reader], self.order[e.source]))
+        cycle = self._same_step(edges)
+        if cycle:
+            return self._at_once(cycle)
+        names = self._written(e.reader for e in edges)
+        for e in edges:
+            if any(i.fixed for _, i in e.read.at):
+                return self._fixed(e, names)
+        for e in edges:
+            for _, index in e.read.at:
+                if self._sign(index) is None:
+                    return self._unknown(e, index)
+        return self._both_ways(edges, names)
+
+    def _same_step(self, edges: Sequence[_Edge]) -> list[_Edge]:
+        """A short cycle that never leaves its step; empty where there is none."""
+        still = [e for e in edges if not e.read.at]
+        graph = nx.DiGraph()
+        graph.add_edges_from((e.source, e.reader) for e in still)
+        circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
+        circles += [{e.source} for e in still if e.source == e.reader]
+        if not circles:
+            return []
+        start = min((min(c, key=self.order.__getitem__) for c in circles), key=self.order.get)
+        paths = nx.single_source_shortest_path(graph, start)
+        back = min((paths[p] for p in graph.predecessors(start) if p in paths), key=len)
+        by_ends = {(e.source, e.reader): e for e in reversed(still)}
+        ends = zip(back, [*back[1:], start], strict=True)
+        return [by_ends[a, b] for a, b in ends]
+
+    def _at_once(self, cycle: list[_Edge]) -> Diagnostic:
+        # only the reads of what has an equation of its own; the last of the path comes first
+        steps = [e for e in reversed(cycle) if self._owner(e.source) == e.source] or cycle
+        names = self._written(e.reader for e in steps)
+        places = [self._place(e) for e in steps]
+        timed = any(self.system.values[e.source].axes for e in steps)
+        if len(names) == 1:
+            message = f"`{names[0]}` needs itself" + (" at the same step" if timed else "")
+        else:
+            message = f"{_listed(names)} need each other" + (" at the same step" if timed else "")
+        hint = "a value that is the same at every step cannot depend on itself"
+        if timed:
+            earlier = self._earlier(steps[0])
+            hint = f"one of them reads an earlier step, such as {earlier}"
+            hint = hint if len(names) > 1 else f"read an earlier step: {earlier}"
+        labels = [
+            Label(span, f"`{self._owner(e.reader)}` needs `{e.source}`")
+            for e, span in zip(steps, places, strict=True)
+            if span is not None and len(names) > 1
+        ]
+        return Diagnostic("RNN023", message, places[0], tuple(labels), hint)
+
+    def _earlier(self, e: _Edge) -> str:
+        axes = [a for a in self.system.values[e.source].axes if a in self.system.time_axes()]
+        return f"{e.source}[{', '.join([f'{a}-1' for a in axes[:1]] + axes[1:])}]"
+
+    def _fixed(self, e: _Edge, names: list[str]) -> Diagnostic:
+        axis = next(a for a, i in e.read.at if i.fixed)
+        others = [n for n in names if n != e.source]
+        text = f"{e.source}[{self._index(e, axis)}]"
+        message = f"`{self._owner(e.reader)}` needs `{text}`, a fixed step of itself"
+        if e.boundary:
+            message = f"a boundary of `{e.reader}` needs `{text}`, which depends on it"
+        elif others:
+            message = f"`{text}` is a fixed step of what depends on it"
+            message += f" (through {_listed(others)})"
+        hint = (
+            f"a recurrence reads the step before ({e.source}[{axis}-1]) or after "
+            f"({e.source}[{axis}+1]), not the first or last of itself"
+        )
+        return Diagnostic("RNN023", message, self._place(e), (), hint)
+
+    def _unknown(self, e: _Edge, index: Index) -> Diagnostic:
+        dims = sorted(names_of(index.offset))
+        text = f"{e.source}[{self._index(e, index.base)}]"
+        return Diagnostic(
+            "RNN024",
+            f"whether `{text}` is an earlier or a later step depends on {_listed(dims)}",
+            self._place(e),
+            (),
+            f"give {_listed(dims)} a number: dim {dims[0]} = …",
+        )
+
+    def _both_ways(self, edges: Sequence[_Edge], names: list[str]) -> Diagnostic:
+        found = {}
+        for e in edges:
+            for _, index in e.read.at:
+                found.setdefault(self._sign(index), e)
+        each = "itself" if len(names) == 1 else "each other"
+        verb = "reads" if len(names) == 1 else "read"
+        message = f"{_listed(names)} {verb} both earlier and later steps of {each}"
+        before, after = self._place(found[-1]), self._place(found[1])
+        labels = [
+            Label(span, text)
+            for span, text in ((before, "an earlier step"), (after, "a later step"))
+            if span is not None
+        ]
+        hint = "use two values, one for each direction, and join them afterwards: [f[t], g[t]]"
+        return Diagnostic("RNN024", message, before, tuple(labels), hint)
+
+    # ---------------------------------------------------------------- in the words of the spec
+
+    def _owner(self, name: str) -> str:
+        """The equation that a value is part of: ``h.2`` belongs to ``h``."""
         owner = name
-        while owner not in system.values or "." in owner:
+        while owner not in self.system.values or "." in owner:
             if "." not in owner:
-                break
+                return name
             owner = owner.rsplit(".", 1)[0]
-        if owner in system.values and owner not in out:
-            out.append(owner)
-    return out or list(names)
+        return owner
+
+    def _written(self, names: Iterable[str]) -> list[str]:
+        """The equations that these values belong to."""
+        return list(dict.fromkeys(self._owner(n) for n in names))
+
+    def _index(self, e: _Edge, axis: str) -> str:
+        index = e.read.index(axis)
+        if index.base == FIRST:
+            return str(index.offset + 1)
+        base = self.system.axes[axis].length if index.base == LAST else index.base
+        text = f"{base} + {index.offset}" if index.offset != 0 else base
+        return text.replace("+ -", "- ").replace(" ", "")
+
+    def _place(self, e: _Edge) -> Span | None:
+        """Where a read is written; the expression around it where that cannot be found."""
+        origins = self.system.values[e.reader].origins
+        if not origins:
+            return None
+        span = origins[0]
+        start = span.start
+        if equals := re.search(r"(?<![=<>!])=(?!=)", span.text):
+            start += equals.end()
+        text = span.source.text[start : span.end]
+        found = list(re.finditer(rf"(?<![\w.]){re.escape(e.source)}(?![\w'.])(\[[^\[\]]*\])?", text))
+        wanted = [self._index(e, axis) for axis in self._axes(e)]
+        for m in found:
+            if (m[1] or "").strip("[]").replace(" ", "") == ",".join(wanted):
+                return Span(span.source, start + m.start(), start + m.end())
+        return span
+
+    def _axes(self, e: _Edge) -> tuple[str, ...]:
+        time = self.system.time_axes()
+        return tuple(a for a in self.system.values[e.source].axes if a in time)
 
 
-def _diagnostic(
-    code: str, message: str, system: System, names: list[str], hint: str
-) -> Diagnostic:
-    spans: list[tuple[Span, str]] = [
-        (system.values[n].origins[0], n) for n in names if system.values[n].origins
-    ]
-    labels = tuple(Label(s, f"`{n}`") for s, n in spans[1:])
-    return Diagnostic(code, message, spans[0][0] if spans else None, labels, hint)
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"`{n}`" for n in names[:6]] + ["others"] * (len(names) > 6)
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -110,10 +110,22 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How an observed variable is distributed: ``kind`` and the values of its parameters."""
+    """How an observed variable is distributed: ``kind``, the values of its parameters, and the
+    flag that says where it counts (None: everywhere)."""
 
     kind: str
     reads: tuple[Read, ...]
+    when: Read | None = None
+
+    @property
+    def all_reads(self) -> tuple[Read, ...]:
+        """The parameters, and the flag where there is one."""
+        return self.reads if self.when is None else (*self.reads, self.when)
+
+    def map_reads(self, change: Callable[[Read], Read]) -> Distribution:
+        """The same distribution with every read changed."""
+        when = None if self.when is None else change(self.when)
+        return Distribution(self.kind, tuple(change(r) for r in self.reads), when)
 
 
 @dataclass(frozen=True, slots=True)

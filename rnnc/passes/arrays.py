@@ -305,19 +305,20 @@ def _gather(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
     table, index = o
     if not table.axes:
         return emit("take", table.array, index.array)
-    if table.rank > 1:
-        raise InternalError("a lookup in a table that varies over time")
-    (size,) = a.operand_type(table)
-    entries = a.stretch(table, axes, Type("real", (size,)))  # type: ignore[arg-type]
-    places = a.stretch(index, axes, Type("index"))
+    rows, *rest = a.operand_type(table)  # the rows go last, where take_along looks
+    n, r = len(axes), table.rank
+    entries = a.stretch(table, axes, Type(v.type.kind, (rows, *rest)))  # type: ignore[arg-type]
+    entries = a.permute(entries, (*range(n), *range(n + 1, n + r), n))
+    places = a.stretch(index, axes, Type("index", v.type.shape))
+    last = n + len(rest)
     chosen = a.emit(
         f"{v.name}:entry",
         "take_along",
-        (entries, a.unsqueeze(places, (len(axes),))),
-        (*a.dims(axes, ()), 1),
+        (entries, a.unsqueeze(places, (last,))),
+        (*a.dims(axes, v.type.shape), 1),
         v.type.kind,
     )
-    return emit("squeeze", chosen, at=(len(axes),))
+    return emit("squeeze", chosen, at=(last,))
 
 
 def _reduced(a: Arrays, v: Value, operand: Operand) -> tuple[Operand, tuple[int, ...]]:

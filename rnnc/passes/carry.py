@@ -157,7 +157,8 @@ class _Carry:
     # ---------------------------------------------------------------- states
 
     def _input(self, name: str, like: Value, axes: tuple[str, ...], type_: Type) -> Read:
-        limit = tuple((k, a) for k, a in like.attrs if k == "range")
+        # a boundary may lie outside the range of the data: a symbol that only starts sequences
+        limit = () if like.bounds else tuple((k, a) for k, a in like.attrs if k == "range")
         self.values[name] = Value(name, "input", (), type_, axes, limit, (), like.origins)
         return Read(name)
 

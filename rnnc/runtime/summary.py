@@ -17,5 +17,6 @@ def summary(ports: Ports, runs_on: str) -> str:
         ]
     count = sum(prod(d for d in p.dims if isinstance(d, int)) for p in ports.params)
     if ports.params:
-        lines.append(f"  {count:,} parameters in {len(ports.params)} arrays")
+        plural = "" if len(ports.params) == 1 else "s"
+        lines.append(f"  {count:,} parameters in {len(ports.params)} array{plural}")
     return "\n".join(lines)

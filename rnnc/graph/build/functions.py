@@ -20,10 +20,12 @@ Builder = Callable[..., Node]
 
 @dataclass(frozen=True)
 class Function:
-    """``arity`` is (fewest, most) arguments; ``sizes`` are the positions of arguments that are
-    sizes (arithmetic over dims) rather than values; ``over`` tells whether ``f[t](x)`` exists."""
+    """``arity`` is (fewest, most) arguments and ``usage`` their names; ``sizes`` are the
+    positions of arguments that are sizes (arithmetic over dims) rather than values; ``over``
+    tells whether ``f[t](x)`` exists."""
 
     name: str
+    usage: str
     arity: tuple[int, int]
     build: Builder
     sizes: tuple[int, ...] = ()
@@ -55,19 +57,25 @@ def whole_node(op: str, span: Span, *args: Node, **attrs: Any) -> Node:
     return Node(op, span, args, attrs, axes=axes)
 
 
-def _define(name: str, most: int, build: Builder, fewest: int | None = None, **more: Any) -> None:
-    FUNCTIONS[name] = Function(name, (most if fewest is None else fewest, most), build, **more)
+def _define(usage: str, build: Builder, fewest: int | None = None, **more: Any) -> None:
+    """Add the function written as ``usage``."""
+    name, arguments = usage.split("(")
+    most = arguments.count(",") + 1
+    arity = (most if fewest is None else fewest, most)
+    FUNCTIONS[name] = Function(name, usage, arity, build, **more)
 
 
-def _elementwise(name: str, op: str, arity: int = 1) -> None:
-    _define(name, arity, lambda span, *args: map_node(op, span, *args))
+def _elementwise(usage: str, op: str) -> None:
+    _define(usage, lambda span, *args: map_node(op, span, *args))
 
 
-for _name in ("sigmoid", "tanh", "relu", "exp", "log", "sqrt", "abs", "sin", "cos", "softplus",
-              "floor", "sign"):
-    _elementwise(_name, _name)
-_elementwise("sigma", "sigmoid")  # σ(x)
-_elementwise("where", "where", 3)
+for _name in (
+    *("sigmoid", "tanh", "relu", "exp", "log", "sqrt", "abs", "sin", "cos", "softplus"),
+    *("floor", "sign"),
+):
+    _elementwise(f"{_name}(x)", _name)
+_elementwise("sigma(x)", "sigmoid")  # σ(x)
+_elementwise("where(c, a, b)", "where")
 
 
 def _silu(span: Span, x: Node) -> Node:
@@ -100,11 +108,11 @@ def _hardsigmoid(span: Span, x: Node) -> Node:
     return _clip(span, line, number(0.0, span), number(1.0, span))
 
 
-_define("silu", 1, _silu)
-_define("gelu", 1, _gelu)
-_define("elu", 1, _elu)
-_define("hardsigmoid", 1, _hardsigmoid)
-_define("clip", 3, _clip)
+_define("silu(x)", _silu)
+_define("gelu(x)", _gelu)
+_define("elu(x)", _elu)
+_define("hardsigmoid(x)", _hardsigmoid)
+_define("clip(x, low, high)", _clip)
 
 
 def _reduction(f: str) -> Builder:
@@ -133,26 +141,33 @@ def _extremum(elementwise: str, f: str) -> Builder:
 
 
 for _name in ("sum", "softmax", "logsumexp", "argmax"):
-    _define(_name, 1, _reduction(_name), over=True)
-_define("mean", 1, _mean, over=True)
-_define("norm", 1, _norm, over=True)
-_define("min", 2, _extremum("minimum", "min"), fewest=1, over=True)
-_define("max", 2, _extremum("maximum", "max"), fewest=1, over=True)
+    _define(f"{_name}(x)", _reduction(_name), over=True)
+_define("mean(x)", _mean, over=True)
+_define("norm(x)", _norm, over=True)
+_define("min(a, b)", _extremum("minimum", "min"), fewest=1, over=True)
+_define("max(a, b)", _extremum("maximum", "max"), fewest=1, over=True)
 
-_define("dot", 2, lambda span, u, v: whole_node("dot", span, u, v))
-_define("outer", 2, lambda span, u, v: whole_node("outer", span, u, v))
-_define("diag", 1, lambda span, v: whole_node("diag", span, v))
-_define("eye", 1, lambda span, m: whole_node("eye", span, size=m), sizes=(0,))
-_define("arange", 1, lambda span, m: whole_node("arange", span, size=m), sizes=(0,))
-_define("repeat", 2, lambda span, v, k: whole_node("repeat", span, v, count=k), sizes=(1,))
-_define("onehot", 2, lambda span, y, k: whole_node("onehot", span, y, size=k), sizes=(1,))
-_define(
-    "slice",
-    3,
-    lambda span, v, i, j: whole_node("slice", span, v, start=i, stop=j),
-    sizes=(1, 2),
-)
-_define("stop_gradient", 1, lambda span, x: whole_node("stop_gradient", span, x))
+
+def _whole(usage: str, sizes: tuple[int, ...] = (), names: tuple[str, ...] = ()) -> None:
+    """A function that is an operation of its own; arguments in ``sizes`` become ``names``."""
+    op = usage.split("(")[0]
+
+    def build(span: Span, *args: Any) -> Node:
+        values = [a for i, a in enumerate(args) if i not in sizes]
+        return whole_node(
+            op, span, *values, **dict(zip(names, (args[i] for i in sizes), strict=True))
+        )
+
+    _define(usage, build, sizes=sizes)
+
+
+for _usage in ("dot(u, v)", "outer(u, v)", "diag(v)", "stop_gradient(x)"):
+    _whole(_usage)
+_whole("eye(m)", (0,), ("size",))
+_whole("arange(m)", (0,), ("size",))
+_whole("repeat(v, k)", (1,), ("count",))
+_whole("onehot(y, k)", (1,), ("size",))
+_whole("slice(v, i, j)", (1, 2), ("start", "stop"))
 
 
 def _dropout(span: Span, x: Node, rate: Node) -> Node:
@@ -164,7 +179,7 @@ def _dropout(span: Span, x: Node, rate: Node) -> Node:
     return map_node("where", span, Node("training", span), kept, x)
 
 
-_define("dropout", 2, _dropout)
+_define("dropout(x, rate)", _dropout)
 
 
 # ---------------------------------------------------------------- losses
@@ -185,9 +200,9 @@ def _squared_error(span: Span, a: Node, b: Node) -> Node:
     return reduce_node("sum", span, map_node("mul", span, difference, difference))
 
 
-_define("nll", 2, _negative_log_likelihood)
-_define("cross_entropy", 2, _cross_entropy)
-_define("squared_error", 2, _squared_error)
+_define("nll(p, y)", _negative_log_likelihood)
+_define("cross_entropy(logits, y)", _cross_entropy)
+_define("squared_error(a, b)", _squared_error)
 
 
 def bernoulli_loss(span: Span, y: Node, p: Node) -> Node:
@@ -213,21 +228,30 @@ def categorical_loss(span: Span, y: Node, p: Node) -> Node:
     return _negative_log_likelihood(span, p, y)
 
 
-# name -> (how many parameters, the loss)
-DISTRIBUTIONS: dict[str, tuple[int, Builder]] = {
-    "categorical": (1, categorical_loss),
-    "bernoulli": (1, bernoulli_loss),
-    "normal": (2, normal_loss),
+@dataclass(frozen=True)
+class DistributionForm:
+    """How a distribution is written, what its variable is (``index`` or ``real``), its loss."""
+
+    usage: str
+    arity: int
+    kind: str
+    loss: Builder
+
+
+DISTRIBUTIONS = {
+    "categorical": DistributionForm("categorical(p)", 1, "index", categorical_loss),
+    "bernoulli": DistributionForm("bernoulli(p)", 1, "real", bernoulli_loss),
+    "normal": DistributionForm("normal(mean, sd)", 2, "real", normal_loss),
 }
 
-# name -> how many arguments
+# how an initialiser is written; its arguments are numbers
 INITIALISERS = {
-    "glorot": 0,
-    "zeros": 0,
-    "ones": 0,
-    "identity": 0,
-    "orthogonal": 0,
-    "constant": 1,
-    "normal": 2,
-    "uniform": 2,
+    "glorot": "glorot",
+    "zeros": "zeros",
+    "ones": "ones",
+    "identity": "identity",
+    "orthogonal": "orthogonal",
+    "constant": "constant(v)",
+    "normal": "normal(mean, sd)",
+    "uniform": "uniform(low, high)",
 }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from rnnc.graph.build.infer import COMPARE, LOGIC, REAL_MAPS
+from rnnc.graph.build.kinds import COMPARE, LOGIC, REAL_MAPS
 from rnnc.graph.build.nodes import Node
 from rnnc.graph.build.scope import Scope, Variable
 from rnnc.graph.ops import OPS
@@ -63,8 +63,14 @@ class Lowering:
         span = v.span.to(v.node.span)
         operand = self.coerce(v.node, kind)
         made = self.values.get(operand.source)
-        fresh_made = made is not None and not operand.at and made.name.startswith(f"{v.name}.")
-        if fresh_made and made.type.shape == shape and made.axes == axes and self._single(made):
+        if (
+            made is not None
+            and not operand.at
+            and made.name.startswith(f"{v.name}.")
+            and made.type.shape == shape
+            and made.axes == axes
+            and self._single(made)
+        ):
             # the last operation carries the equation's own name
             del self.values[made.name]
             self.made = {k: (v.name if n == made.name else n) for k, n in self.made.items()}
@@ -191,10 +197,8 @@ class Lowering:
             case "product":
                 return self._product(node)
             case "transpose":
-                operand = self.value(args[0])
-                return operand_copy(self, operand, span) if args[0].rank == 1 else self.emit(
-                    "transpose", (operand,), (), span
-                )
+                op = "copy" if args[0].rank == 1 else "transpose"
+                return self.emit(op, (self.value(args[0]),), (), span)
             case "concat":
                 kind = node.kind or "real"
                 return self.emit("concat", [self.coerce(a, kind) for a in args], (), span)
@@ -309,11 +313,6 @@ class Lowering:
         if f not in ("softmax", "log_softmax"):
             axes = axes - {over}
         return self.emit(f, (operand,), (("over", (over,)),), node.span, axes)
-
-
-def operand_copy(lowering: Lowering, operand: Read, span: Span) -> Read:
-    """A value of its own for a plain read, where an expression stands for a name."""
-    return lowering.emit("copy", (operand,), (), span)
 
 
 def _known(v: Variable) -> tuple[tuple[Size, ...], Kind]:

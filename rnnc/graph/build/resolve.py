@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 
-from rnnc.graph.build import functions
-from rnnc.graph.build.functions import DISTRIBUTIONS, FUNCTIONS, INITIALISERS, map_node, number
-from rnnc.graph.build.nodes import Node
-from rnnc.graph.build.scope import Scope, Variable, suggestion, walk
-from rnnc.graph.types import BATCH, FIRST, LAST, Index, read
+from rnnc.graph.build.calls import Calls
+from rnnc.graph.build.dims import walk
+from rnnc.graph.build.functions import (
+    FUNCTIONS,
+    INITIALISERS,
+    map_node,
+    number,
+    whole_node,
+)
+from rnnc.graph.build.nodes import Node, walk_nodes
+from rnnc.graph.build.problems import (
+    FOREIGN_INITIALISERS,
+    head,
+    listed,
+    short,
+    suggestion,
+)
+from rnnc.graph.build.scope import Boundary, Scope, Variable
+from rnnc.graph.types import FIRST, LAST, Index, read
 from rnnc.source import Span
 from rnnc.syntax import tree
 
@@ -19,36 +33,36 @@ BINARY = {
 }  # fmt: skip
 
 
-class Resolver:
+class Resolver(Calls):
     """Turns a model's expressions into nodes, filling the variables of its scope."""
 
     def __init__(self, scope: Scope):
         self.scope = scope
         self.problems = scope.problems
+        self.latex = False
         self.layers = self._layers()
 
     def _layers(self) -> set[str]:
         names: set[str] = set()
         for s in self.scope.model.statements:
-            message = None
             if isinstance(s, tree.UseStatement):
                 names |= {n.name for n in s.names}
-                message = "models as layers (`use`) are not compiled by this version"
+                self.later("RNN090", "models as layers (`use`)", s.span)
             elif isinstance(s, tree.LayerStatement):
                 names |= {s.name, s.call.function}
-                message = "named layers (`layer`) are not compiled by this version"
+                self.later("RNN090", "named layers (`layer`)", s.span)
             elif isinstance(s, tree.LatexStatement):
-                self.problems.add(
-                    "RNN092",
-                    "LaTeX equations (`$$`) are not compiled by this version",
-                    s.span,
-                    hint="write the equation in plain form, such as h[t] = tanh(W h[t-1] + b)",
-                )
-            if message:
-                self.problems.add(
-                    "RNN090", message, s.span, hint="write the layer's equations into the model"
-                )
+                self.latex = True
+                self.later("RNN092", "LaTeX equations (`$$`)", s.span)
         return names
+
+    def later(self, code: str, what: str, span: Span) -> Node:
+        """What is part of the language, but not of this version."""
+        hint = {
+            "RNN090": "write the layer's equations into the model",
+            "RNN092": "write the equation in plain form, such as h[t] = tanh(W h[t-1] + b)",
+        }[code]
+        return self.fail(code, f"{what} are not compiled by this version", span, hint)
 
     # ---------------------------------------------------------------- variables
 
@@ -61,76 +75,134 @@ class Resolver:
                 self._check_initialiser(v.initialiser)
             if v.expr is not None:
                 v.node = self._right_side(v, shared)
-                self._check_axes(v, v.node, v.axes)
+                if v.role == "const":
+                    self._check_constant(v)
+                else:
+                    self.check_axes(v, v.node, v.axes)
             for b in v.boundaries:
                 b.node = self.node(b.expr)
-                self._check_axes(v, b.node, tuple(a for a in v.axes if a != b.axis))
+                self.check_axes(v, b.node, tuple(a for a in v.axes if a != b.axis), b)
 
     def _right_side(self, v: Variable, shared: dict[int, Node]) -> Node:
         expr = v.expr
         assert expr is not None
-        call = expr if isinstance(expr, tree.Call) and expr.function == "split" else None
         if v.part is None:
             return self.node(expr)
         i, count = v.part
         if id(expr) not in shared:
-            if call is None:
-                used = isinstance(expr, tree.Call) and expr.function in self.layers
-                shared[id(expr)] = self.bad(expr.span) if used else self._fail(
-                    "RNN014",
-                    "several names on the left take the parts of a split",
-                    expr.span,
-                    hint=f"write (…) = split(…, {count})",
-                )
-            elif len(call.args) != 2 or self.scope.size(call.args[1], quiet=True) != count:
-                shared[id(expr)] = self._fail(
-                    "RNN014", f"there are {count} names on the left, so the right side is "
-                    f"split(…, {count})", call.span,
-                )
-            else:
-                shared[id(expr)] = self.node(call.args[0])
+            shared[id(expr)] = self._split(expr, count)
         whole = shared[id(expr)]
         if whole.op == "bad":
             return whole
         return Node("part", expr.span, (whole,), {"part": i, "of": count}, axes=whole.axes)
 
-    def _check_axes(self, v: Variable, node: Node, allowed: tuple[str, ...]) -> None:
-        extra = node.axes - set(allowed)
-        if extra and not node.bad:
-            axis = sorted(extra)[0]
-            length = self.scope.length_name(axis)
-            boundary = v.axes != allowed
-            self.problems.add(
-                "RNN021",
-                f"the right side varies over {axis}, but "
-                + (f"a boundary of `{v.name}` is one value" if boundary else
-                   f"`{v.name}` is the same at every step"),
-                node.span,
-                hint=None if boundary else
-                f"write {v.name}[{axis}] = …, or read one step (…[{length}]) or a sum[{axis}](…)",
+    def _split(self, expr: tree.Expr, count: int) -> Node:
+        """What is taken apart by ``(a[t], b[t]) = split(…, 2)``."""
+        if not isinstance(expr, tree.Call) or expr.function != "split":
+            if isinstance(expr, tree.Call) and (expr.function in self.layers or expr.options):
+                return self.node(expr)
+            return self.fail(
+                "RNN014",
+                "several names on the left take the parts of a split",
+                expr.span,
+                f"write split(…, {count}) on the right, or an equation for each name",
             )
+        if len(expr.args) != 2 or self.scope.dims.size(expr.args[1], quiet=True) != count:
+            return self.fail(
+                "RNN014",
+                f"there are {count} names on the left, so the right side is split(…, {count})",
+                expr.args[1].span if len(expr.args) == 2 else expr.span,
+            )
+        return self.node(expr.args[0])
+
+    def check_axes(
+        self, v: Variable, node: Node, allowed: tuple[str, ...], boundary: Boundary | None = None
+    ) -> None:
+        """What stands for a value varies over no axis that the value does not have."""
+        extra = sorted(node.axes - set(allowed))
+        if not extra or node.bad or not self.scope.single:
+            return
+        axis = extra[0]
+        length = self.scope.length_name(axis)
+        place = next(
+            n for n in walk_nodes([node]) if axis in n.axes and not any(axis in a.axes for a in n.args)
+        )
+        what = f"`{short(place.span.text)}` varies over {axis}"
+        name = place.variable.name if place.variable else None
+        if boundary is not None:
+            message = f"{what}, but the boundary `{boundary.span.text}` is one value"
+            hint = f"its first step is {name}[1]" if name else None
+        else:
+            message = f"{what}, but `{v.name}` is the same at every step"
+            last = f"read one step ({name}[{length}] is the last) or " if name else ""
+            hint = f"write {v.name}[{axis}], {last}add them up: sum[{axis}](…)"
+            hint = hint if name else f"write {v.name}[{axis}] = …, or sum[{axis}](…) of it"
+        labels = [] if boundary else [(head(v.span), f"`{v.name}` has no index")]
+        self.problems.add("RNN021", message, place.span, labels=labels, hint=hint)
+        v.bad = True
+
+    def _check_constant(self, v: Variable) -> None:
+        """A const is made of numbers, dims and other consts."""
+        assert v.node is not None
+        for node in walk_nodes([v.node]):
+            other = node.variable
+            if other is not None and other.role != "const":
+                what = "an input" if other.role == "input" else f"a {other.role}"
+                what = "an equation" if other.role == "equation" else what
+                found = f"`{other.name}`"
+                labels = [(other.span, f"`{other.name}` is {what}")]
+            elif node.op in ("step", "length", "training"):
+                found, labels = f"`{node.span.text}`", []
+            else:
+                continue
+            message = f"a const is computed once, before anything runs; {found} is not known then"
+            suffix = "[t]" if node.axes else ""
+            hint = f"make it an equation: {v.name}{suffix} = …, without the word const"
+            self.problems.add("RNN041", message, node.span, labels=labels, hint=hint)
             v.bad = True
 
     def _check_initialiser(self, init: tree.Name | tree.Call) -> None:
         name = init.name if isinstance(init, tree.Name) else init.function
         args = () if isinstance(init, tree.Name) else init.args
-        if name not in INITIALISERS:
-            self.problems.add(
-                "RNN015",
-                f"unknown initialiser `{name}`",
-                init.span,
-                hint=suggestion(name, INITIALISERS) or f"there are: {', '.join(INITIALISERS)}",
-            )
-        elif len(args) != INITIALISERS[name]:
-            self.problems.add(
-                "RNN014",
-                f"{name} takes {INITIALISERS[name] or 'no'} numbers",
-                init.span,
-            )
+        usage = INITIALISERS.get(name)
+        if usage is None:
+            hint = FOREIGN_INITIALISERS.get(name) or suggestion(name, INITIALISERS)
+            hint = hint or f"there are: {', '.join(INITIALISERS.values())}"
+            self.problems.add("RNN015", f"unknown initialiser `{name}`", init.span, hint=hint)
+            return
+        wanted = usage.count(",") + 1 if "(" in usage else 0
+        if len(args) != wanted:
+            numbers = {0: "no numbers", 1: "one number", 2: "two numbers"}[wanted]
+            self.problems.add("RNN014", f"{name} takes {numbers}", init.span, hint=f"write {usage}")
+            return
+        for arg in args:
+            self._check_number(arg)
+
+    def _check_number(self, expr: tree.Expr) -> None:
+        """An initialiser's argument is arithmetic over numbers and dims."""
+        for part in walk(expr):
+            if isinstance(part, tree.Expr) and not self._is_formula(part):
+                what = f"`{short(part.span.text)}`"
+                message = f"the numbers of an initialiser are arithmetic over dims; {what} is not"
+                hint = "there are + - * / ^, sqrt, exp, log and pi"
+                self.problems.add("RNN014", message, part.span, hint=hint)
+                return
+
+    def _is_formula(self, part: tree.Expr) -> bool:
+        match part:
+            case tree.Number() | tree.Unary(op="-"):
+                return True
+            case tree.Binary(op=op):
+                return op in ("+", "-", "*", "/", "^")
+            case tree.Name(name=name):
+                return name == "pi" or name in self.scope.dims
+            case tree.Call(function=f, args=(_,), over=(), options=()):
+                return f in ("sqrt", "exp", "log")
+        return False
 
     # ---------------------------------------------------------------- expressions
 
-    def _fail(self, code: str, message: str, span: Span, hint: str | None = None) -> Node:
+    def fail(self, code: str, message: str, span: Span, hint: str | None = None) -> Node:
         self.problems.add(code, message, span, hint=hint)
         return self.bad(span)
 
@@ -145,111 +217,125 @@ class Resolver:
             case tree.Number(value=value):
                 return number(value, span)
             case tree.Name(name=name):
-                return self._name(name, span)
+                return self.name(name, span)
             case tree.Indexed():
                 return self._indexed(expr)
-            case tree.Unary(op="-", operand=operand):
-                return map_node("neg", span, self.node(operand))
-            case tree.Unary(operand=operand):
-                return map_node("not", span, self.node(operand))
+            case tree.Unary(op=op, operand=operand):
+                return map_node("neg" if op == "-" else "not", span, self.node(operand))
             case tree.Binary():
-                # a long sum leans to the left: go down it in a loop, not by recursion
-                chain = []
-                left: tree.Expr = expr
-                while isinstance(left, tree.Binary):
-                    chain.append(left)
-                    left = left.left
-                node = self.node(left)
-                for link in reversed(chain):
-                    node = map_node(BINARY[link.op], link.span, node, self.node(link.right))
-                return node
+                return self._binary(expr)
             case tree.Product(factors=factors):
                 # from the right: A B x is two matrix-vector products
                 node = self.node(factors[-1])
                 for factor in reversed(factors[:-1]):
-                    left_node = self.node(factor)
-                    node = functions.whole_node(
-                        "product", factor.span.to(span), left_node, node
-                    )
+                    node = whole_node("product", factor.span.to(span), self.node(factor), node)
                 return node
             case tree.Transpose(operand=operand):
-                return functions.whole_node("transpose", span, self.node(operand))
+                return whole_node("transpose", span, self.node(operand))
             case tree.Concat(items=items):
-                return functions.whole_node("concat", span, *(self.node(i) for i in items))
+                return whole_node("concat", span, *(self.node(i) for i in items))
             case tree.Conditional(condition=condition, then=then, otherwise=otherwise):
-                return map_node(
-                    "where", span, self.node(condition), self.node(then), self.node(otherwise)
-                )
+                parts = (self.node(condition), self.node(then), self.node(otherwise))
+                return map_node("where", span, *parts)
             case tree.Call():
-                return self._call(expr)
-        raise AssertionError(expr)
+                return self.call(expr)
 
-    def _name(self, name: str, span: Span) -> Node:
+    def _binary(self, expr: tree.Binary) -> Node:
+        # a long sum leans to the left: go down it in a loop, not by recursion
+        chain = []
+        left: tree.Expr = expr
+        while isinstance(left, tree.Binary):
+            chain.append(left)
+            left = left.left
+        node = self.node(left)
+        for link in reversed(chain):
+            node = map_node(BINARY[link.op], link.span, node, self.node(link.right))
+        return node
+
+    def name(self, name: str, span: Span) -> Node:
+        """The node of a name without an index."""
         scope = self.scope
         if name in scope.variables:
             v = scope.variables[name]
             if v.axes:
-                axis = v.axes[0]
-                return self._fail(
+                axis, length = v.axes[0], scope.length_name(v.axes[0])
+                return self.fail(
                     "RNN021",
                     f"`{name}` varies over {axis}: say at which step",
                     span,
-                    hint=f"{name}[{axis}] is this step, {name}[{axis}-1] the one before, "
-                    f"{name}[{scope.length_name(axis)}] the last",
+                    f"{name}[{axis}] is this step, {name}[{axis}-1] the one before, "
+                    f"{name}[{length}] the last",
                 )
             return Node("read", span, variable=v)
         if name in scope.dims:
-            return Node("dim", span, attrs={"size": scope.size(tree.Name(name, span=span))})
+            size = scope.dims.size(tree.Name(name, span=span))
+            return Node("dim", span, attrs={"size": size})
         if name in scope.axes:
             return Node("step", span, attrs={"axis": name}, axes=frozenset((name,)))
         if axis_name := scope.axis_of_length(name):
             return Node("length", span, attrs={"axis": axis_name})
-        if name == "pi":
-            return number(math.pi, span)
-        if name == "inf":
-            return number(math.inf, span)
+        if name in ("pi", "inf"):
+            return number(math.pi if name == "pi" else math.inf, span)
         if name == "training":
             return Node("training", span)
-        if "." in name and name.split(".")[0] in self.layers:
-            return self.bad(span)
         if name in FUNCTIONS:
-            return self._fail(
-                "RNN013", f"`{name}` is a function: give its argument", span, f"{name}(…)"
-            )
+            usage = FUNCTIONS[name].usage
+            hint = f"write {usage}"
+            return self.fail("RNN013", f"`{name}` is a function: give its argument", span, hint)
         return self._unknown(name, span)
 
-    def _unknown(self, name: str, span: Span) -> Node:
+    def _unknown(self, name: str, span: Span, indexed: bool = False) -> Node:
         scope = self.scope
+        if self.latex or name.split(".")[0] in self.layers:
+            return self.bad(span)  # it may well be defined there
         if name in ("T", "t"):
-            return self._fail("RNN020", f"this model has no axis for `{name}`", span)
+            hint = f"its axis is {listed(list(scope.axes))}"
+            return self.fail("RNN020", f"this model has no axis for `{name}`", span, hint)
         known = [*scope.variables, *scope.dims]
-        hint = suggestion(name, known)
-        if hint is None and len(name) > 1 and _all_known(name, known):
-            hint = f"for a product put spaces between the names: {_all_known(name, known)}"
-        return self._fail(
-            "RNN010", f"unknown name `{name}`", span,
-            hint or f"declare it: input, param, const or dim {name}, or give its equation",
-        )
+        hint = self._apart(name) or suggestion(name, known)
+        if hint is None and indexed:
+            hint = f"give its equation, {name}[{next(iter(scope.axes))}] = …, or declare it: input"
+        hint = hint or f"declare it: input, param, const or dim {name}, or give its equation"
+        return self.fail("RNN010", f"unknown name `{name}`", head(span), hint)
+
+    def _apart(self, name: str) -> str | None:
+        """``Wx`` as ``W x`` and ``x_t`` as ``x[t]``, where those are names of the model."""
+        known, axes = self.scope.variables, self.scope.axes
+        stem, _, index = name.rpartition("_")
+        if index in axes and stem in known and known[stem].axes:
+            return f"a step is written in brackets: {stem}[{index}]"
+        step = f"[{index}]" if index in axes and stem else ""
+        glued = stem if step else name
+        for cut in range(1, len(glued)):
+            left, right = glued[:cut], glued[cut:]
+            if left in known and right in known:
+                return f"for a product put a space between the names: {left} {right}{step}"
+        return None
+
+    # ---------------------------------------------------------------- indices
 
     def _indexed(self, expr: tree.Indexed) -> Node:
         scope, name, span = self.scope, expr.name, expr.span
         if name not in scope.variables:
             if name in FUNCTIONS:
-                return self._fail(
-                    "RNN013", f"`{name}` is a function; write {name}[axis](…) or {name}(…)", span
+                return self.fail(
+                    "RNN013",
+                    f"`{name}` is a function and takes its argument in round brackets",
+                    span,
+                    f"write {FUNCTIONS[name].usage}",
                 )
-            if "." in name and name.split(".")[0] in self.layers:
-                return self.bad(span)
-            return self._unknown(name, span)
+            return self._unknown(name, span, indexed=True)
         v = scope.variables[name]
         if not v.axes:
             return self._lookup(v, expr)
+        if not scope.single:
+            return self.bad(span)
         if len(expr.index) != len(v.axes):
-            return self._fail(
+            return self.fail(
                 "RNN020",
-                f"`{name}` has {len(v.axes)} index{'es' if len(v.axes) > 1 else ''} "
-                f"({', '.join(v.axes)}), not {len(expr.index)}",
+                f"`{name}` has one index, {v.axes[0]}, not {len(expr.index)}",
                 span,
+                f"a part of a vector is slice({name}[{v.axes[0]}], i, j)",
             )
         at: list[tuple[str, Index]] = []
         axes: set[str] = set()
@@ -263,112 +349,22 @@ class Resolver:
         return Node("read", span, variable=v, at=read(name, at).at, axes=frozenset(axes))
 
     def _lookup(self, v: Variable, expr: tree.Indexed) -> Node:
-        names = [n.name for x in expr.index for n in walk(x) if isinstance(n, tree.Name)]
-        timed = all(isinstance(n, (tree.Name, tree.Number, tree.Binary, tree.Unary))
-                    for x in expr.index for n in walk(x))
-        if timed and any(n in self.scope.axes or self.scope.axis_of_length(n) for n in names):
-            return self._fail(
+        """``E[w[t]]``, a row of a table."""
+        parts = [n for x in expr.index for n in walk(x) if isinstance(n, tree.Expr)]
+        plain = all(isinstance(n, tree.Name | tree.Number | tree.Binary | tree.Unary) for n in parts)
+        names = [n.name for n in parts if isinstance(n, tree.Name)]
+        axes = [n for n in names if n in self.scope.axes or self.scope.axis_of_length(n)]
+        if plain and axes:
+            where = "defined" if v.role in ("equation", "const") else "declared"
+            return self.fail(
                 "RNN021",
                 f"`{v.name}` is the same at every step and takes no time index",
                 expr.span,
-                hint=f"write {v.name} alone",
+                f"write {v.name} alone"
+                + ("" if v.role == "param" else f"; it is {where} without [{axes[0]}]"),
             )
         if len(expr.index) != 1:
-            return self._fail("RNN020", "a table is looked up by one index", expr.span)
-        table = Node("read", expr.span, variable=v)
-        return functions.whole_node("gather", expr.span, table, self.node(expr.index[0]))
-
-    # ---------------------------------------------------------------- calls
-
-    def _call(self, expr: tree.Call) -> Node:
-        scope, name, span = self.scope, expr.function, expr.span
-        value = name in scope.variables or name in scope.dims
-        if value and not expr.options and len(expr.args) == 1 and not expr.over:
-            inner = tree.Name(name, span=Span(span.source, span.start, span.start + len(name)))
-            return functions.whole_node(
-                "product", span, self.node(inner), self.node(expr.args[0])
-            )
-        if value:
-            # W[…](x) with a time index: `h[t](x)` reads as a product, too
-            if len(expr.over) == 1 and len(expr.args) == 1:
-                axis = tree.Name(expr.over[0], span=span)
-                left = self._indexed(tree.Indexed(name, (axis,), span=span))
-                return functions.whole_node("product", span, left, self.node(expr.args[0]))
-            return self._fail("RNN014", f"`{name}` is a value, not a function", span)
-        function = FUNCTIONS.get(name)
-        if name == "split":
-            return self._fail(
-                "RNN014",
-                "split gives several values",
-                span,
-                hint="name them: (a[t], b[t]) = split(…, 2); one part is slice(v, i, j)",
-            )
-        if function is None:
-            return self._not_a_function(expr)
-        if expr.options:
-            return self._fail("RNN014", f"{name} takes no options after `;`", span)
-        fewest, most = function.arity
-        if not fewest <= len(expr.args) <= most:
-            wanted = str(fewest) if fewest == most else f"{fewest} or {most}"
-            return self._fail(
-                "RNN014",
-                f"{name} takes {wanted} argument{'' if wanted == '1' else 's'}, "
-                f"not {len(expr.args)}",
-                span,
-            )
-        args: list[object] = []
-        for i, arg in enumerate(expr.args):
-            if i in function.sizes:
-                size = scope.size(arg)
-                if size is None:
-                    return self.bad(span)
-                args.append(size)
-            else:
-                args.append(self.node(arg))
-        if expr.over:
-            return self._over(expr, function, args)
-        node = function.build(span, *args)
-        return node
-
-    def _over(self, expr: tree.Call, function: functions.Function, args: list[object]) -> Node:
-        axis = expr.over[0]
-        if not function.over or len(args) != 1:
-            return self._fail(
-                "RNN014", f"{function.name} does not run over an axis", expr.span
-            )
-        if len(expr.over) != 1 or (axis not in self.scope.axes and axis != BATCH):
-            return self._fail(
-                "RNN020",
-                f"{function.name}[…] names one axis of the model: "
-                f"{', '.join([*self.scope.axes, BATCH])}",
-                expr.span,
-            )
-        return function.build(expr.span, *args, over=axis)
-
-    def _not_a_function(self, expr: tree.Call) -> Node:
-        name, span = expr.function, expr.span
-        if name in self.layers or expr.options:
-            if name not in self.layers:
-                self.problems.add(
-                    "RNN090", "models as layers are not compiled by this version", span,
-                    hint="write the layer's equations into the model",
-                )
-            return self.bad(span)
-        if name in DISTRIBUTIONS:
-            return self._fail(
-                "RNN013", f"{name} is a distribution, not a function", span,
-                f"it stands behind ~ in: target y[t] : … ~ {name}(…)",
-            )
-        return self._fail(
-            "RNN013",
-            f"unknown function `{name}`",
-            span,
-            suggestion(name, [*FUNCTIONS, *self.scope.variables])
-            or f"if `{name}` is a matrix, declare it: param {name} : [m, n]",
-        )
-
-
-def _all_known(name: str, known: list[str]) -> str | None:
-    """``Wx`` as ``W x`` where every letter is a name of the model."""
-    letters = list(name)
-    return " ".join(letters) if all(x in known for x in letters) else None
+            hint = "a part of a vector is slice(v, i, j)"
+            return self.fail("RNN020", "a table is looked up by one index", expr.span, hint)
+        table = Node("read", head(expr.span), variable=v)
+        return whole_node("gather", expr.span, table, self.node(expr.index[0]))
