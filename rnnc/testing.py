@@ -283,18 +283,19 @@ class _Runs:
             if {d.code for d in error.diagnostics} == {NOT_CAUSAL}:
                 return None
             raise
-        # the states before the first step may need inputs that no step needs
-        models = (stream.model, stream._start)
-        taken = dict.fromkeys(p.name for m in models for p in m.ports.inputs)
         values = self.spec.bound.values
         timed = {v.name for v in self.spec.bound.inputs if set(v.axes) - {BATCH}}
+        # the states before the first step may need inputs that no step needs
+        models = (stream.model, stream._start)
+        ports = {p.name: p for m in models for p in m.ports.inputs}
         outs = []
         for t in range(self.steps):
-            now = {
-                name: self.data[name][:, t] if name in timed else self.data[name]
-                for name in taken
-                if name in self.data
-            }
+            now: dict[str, Any] = {}
+            for name, port in ports.items():
+                if port.role == "length":
+                    now[name] = self.batch
+                elif name in self.data:
+                    now[name] = self.data[name][:, t] if name in timed else self.data[name]
             outs.append(stream(**now))
         results = {}
         for name in self.spec.system.outputs:

@@ -248,7 +248,8 @@ class Writer:
                 gate = f"sigmoid({write(1)})"
                 right = f"{gate} * {own} + (1 - {gate}) * {squash}({right})"
             else:
-                right = f"{squash}({right})"
+                anchor = {"vector": " + d", "matrix": " + W"}.get(here.kind, "")
+                right = f"{squash}({right}{anchor})"  # which settles its shape
         return [f"{left} = {right}", *(self.boundaries() if here.timed else ())]
 
     def boundaries(self) -> list[str]:

@@ -109,9 +109,7 @@ def _slice(w: Writer, s: Compute, a: list[str]) -> str:
 def _unsqueeze(w: Writer, s: Compute, a: list[str]) -> str:
     rank = len(w.plan.arrays[s.target].dims)
     at = s.attr("at")
-    if rank == len(at):  # a scalar, perhaps one that is written out
-        return f"np.full({(1,) * rank}, {a[0]}, {w.kind(s.target)})"
-    return f"{a[0]}[{', '.join('None' if i in at else ':' for i in range(rank))}]"
+    return f"{_array(w, s, a[0])}[{', '.join('None' if i in at else ':' for i in range(rank))}]"
 
 
 def _squeeze(w: Writer, s: Compute, a: list[str]) -> str:
@@ -123,7 +121,7 @@ def _squeeze(w: Writer, s: Compute, a: list[str]) -> str:
 def _shift(w: Writer, s: Compute, a: list[str]) -> str:
     by, edges = s.attr("by"), a[1:]
     length = w.extent(w.plan.arrays[s.target].dims[0])
-    wide = [f"{e}[None]" for e in edges]
+    wide = [f"{_array(w, s, e)}[None]" for e in edges]
     if by < 0:
         joined = ", ".join([*reversed(wide), a[0]])
         return f"np.concatenate(({joined}))[:{length}]"
@@ -144,6 +142,13 @@ def _where(w: Writer, s: Compute, a: list[str]) -> str:
     real = w.plan.arrays[s.target].kind == "real"
     b, c = (f"REAL({x})" if real and _is_number(x) else x for x in a[1:])
     return f"np.where({a[0]}, {b}, {c})"
+
+
+def _array(w: Writer, s: Compute, text: str) -> str:
+    """An operand of the target's kind as an array, where it may be a number that is written
+    out: that has no parts, and a dtype of its own."""
+    written = not text.isidentifier() or text in ("True", "False")
+    return f"np.array({text}, {w.kind(s.target)})" if written else text
 
 
 def _is_number(text: str) -> bool:
@@ -199,5 +204,7 @@ _FORMS: dict[str, Form] = {
     ),
     "shift": _shift,
     "pick": _pick,
-    "stack": lambda w, s, a: f"np.stack(({', '.join(a)},), {s.attr('dim')})",
+    "stack": lambda w, s, a: (
+        f"np.stack(({', '.join(_array(w, s, x) for x in a)},), {s.attr('dim')})"
+    ),
 }

@@ -128,9 +128,14 @@ class _Module(Writer):
                 LoopWriter(self, s).write()
             else:
                 self._whole(s)
-        outputs = ", ".join(f"{p.name!r}: {self.operand(p.array)}" for p in plan.outputs)
+        outputs = ", ".join(f"{p.name!r}: {self._result(p.array)}" for p in plan.outputs)
         self.line(f"return {{{outputs}}}")
         self.indent = ""
+
+    def _result(self, name: str) -> str:
+        """An output: a number among them may have been written out, without a dtype."""
+        text = self.operand(name)
+        return text if self.plan.arrays[name].dims else f"np.asarray({text}, {self.kind(name)})"
 
     # ---------------------------------------------------------------- statements
 

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
-from traceback import extract_tb
 
 import click
 
@@ -94,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             arguments = None if argv is None else list(argv)
             code = cli.main(args=arguments, prog_name="rnnc", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as under `rnnc … >&-`
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except SystemExit as e:  # click's answer to a pipe that was closed
         return e.code if isinstance(e.code, int) else SPEC
@@ -145,6 +145,8 @@ def _report(error: BaseException) -> int:
 
 
 def _fault(error: Exception) -> int:
+    from traceback import extract_tb
+
     frames = extract_tb(error.__traceback__)
     place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     kind = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -148,6 +146,8 @@ def diagnostics_as_asked(command: F) -> F:
 
 def echo_json(data: object) -> None:
     """Print data as JSON."""
+    import json
+
     echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
@@ -202,7 +202,7 @@ def written(path: Path) -> Iterator[Path]:
     try:
         yield part
         if target.exists():
-            shutil.copymode(target, part)
+            part.chmod(target.stat().st_mode & 0o7777)
         os.replace(part, target)
     except OSError as e:
         raise UsageError(f"{path} cannot be written: {e.strerror or e}") from e

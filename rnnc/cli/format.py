@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 
@@ -83,7 +82,9 @@ def _standard_input() -> str:
 
 
 def _show_difference(source: Source, result: str) -> None:
-    lines = difflib.unified_diff(
+    from difflib import unified_diff
+
+    lines = unified_diff(
         source.text.splitlines(keepends=True),
         result.splitlines(keepends=True),
         f"{source.name}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import time as clock
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -368,10 +366,9 @@ def _timing(once: Any) -> str:
         before = clock.perf_counter()
         once()
         times.append(clock.perf_counter() - before)
-    return (
-        f"{_duration(statistics.median(times))} a run (median of {len(times)}, "
-        f"fastest {_duration(min(times))})"
-    )
+    times.sort()
+    median = _duration(times[len(times) // 2])
+    return f"{median} a run (median of {len(times)}, fastest {_duration(times[0])})"
 
 
 def _duration(seconds: float) -> str:
@@ -382,6 +379,8 @@ def _duration(seconds: float) -> str:
 
 
 def _save(path: Path, outputs: Arrays) -> None:
+    import zipfile
+
     import numpy as np
 
     if path.suffix == ".npy" and len(outputs) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
     "--backend", type=click.Choice(BACKENDS),
     help="For whom final and plan are made: onnx (the default) or numpy.",
 )  # fmt: skip
-@click.option("--graph", is_flag=True, help="Draw the equations; with --unroll their steps, too.")
+@click.option("--graph", is_flag=True, help="Draw the equations; with --unroll the first steps.")
 @click.option(
     "-o", "output", type=click.Path(path_type=Path),
     help="Write to this file; a drawing is .svg, .html, .dot or .mmd.",
@@ -144,9 +144,15 @@ def _text(spec: Spec, stage: str, mode: str, unroll: int | None, backend: str) -
 
 def _drawing(spec: Spec, unroll: int | None, format_: str) -> str:
     from rnnc.graph.draw import draw
+    from rnnc.passes.mode import evaluating, predicting
+    from rnnc.passes.simplify import simplify
     from rnnc.passes.unroll import unroll as unrolled
 
-    return draw(spec.system if unroll is None else unrolled(spec.bound, unroll), format_)
+    if unroll is None:
+        return draw(spec.system, format_)
+    # step by step without the losses, whose sums over all steps would hide the network
+    network = replace(evaluating(predicting(spec.bound)), targets={})
+    return draw(simplify(unrolled(network, unroll)), format_)
 
 
 # ---------------------------------------------------------------- the tree

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -54,9 +53,11 @@ def _summary(file: Path, model: str) -> str:
 
 def _columns(rows: list[tuple[str, str, str]]) -> str:
     """Aligned; on a terminal the last column is wrapped, elsewhere a row is a line."""
+    from shutil import get_terminal_size
+
     a, b = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
     left = a + b + 4
-    room = shutil.get_terminal_size().columns - left if sys.stdout.isatty() else 0
+    room = get_terminal_size().columns - left if sys.stdout.isatty() else 0
     lines = []
     for model, file, text in rows:
         parts = (textwrap.wrap(text, room) if room >= 24 else [text]) or [""]

@@ -259,7 +259,7 @@ class _Sketch:
             return Diagram(self.system.name, plain, tuple(edges), {STEPS: ""}, shared)
         graph = nx.MultiDiGraph((e.source, e.target) for e in edges)
         graph.add_nodes_from(nodes)
-        groups = {}
+        groups: dict[str, str] = {}
         order = {k: i for i, k in enumerate(nodes)}
         rings = [r for r in nx.strongly_connected_components(graph) if _cyclic(graph, r)]
         for ring in sorted(rings, key=lambda r: min(order[k] for k in r)):

@@ -177,6 +177,24 @@ class System:
         )
         return graph
 
+    def pruned(self) -> System:
+        """The system without what none of its results needs."""
+        wanted: set[str] = set()
+        todo = list(self.results)
+        while todo:
+            name = todo.pop()
+            if name not in wanted:
+                wanted.add(name)
+                todo.extend(r.source for _, r in self.values[name].all_reads())
+        targets = {
+            name: d
+            for name, d in self.targets.items()
+            if name in wanted and all(r.source in wanted for r in d.all_reads)
+        }
+        return self.with_values(
+            [v for v in self.values.values() if v.name in wanted], targets=targets
+        )
+
     def __getitem__(self, name: str) -> Value:
         return self.values[name]
 

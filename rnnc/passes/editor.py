@@ -35,10 +35,10 @@ class Editor:
         self.added: dict[str, Value] = {}
 
     def result(self) -> System:
-        """The changed system, new values first: they are made of what is older than their
-        readers."""
+        """The changed system without what nothing needs any more; new values come first, since
+        they are made of what is older than their readers."""
         kept = (v for n, v in self.values.items() if n not in self.added)
-        return self.system.with_values([*self.added.values(), *kept])
+        return self.system.with_values([*self.added.values(), *kept]).pruned()
 
     # ---------------------------------------------------------------- looking
 

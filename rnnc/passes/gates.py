@@ -26,8 +26,9 @@ def tanh_gates(system: System) -> System:
     """The system with the packed gates of its recurrences as one tanh each."""
     members = {m for r in recurrences(system) for m in r.members}
     for name in system.values:
-        if name in members and system.values[name].op == "add":
-            system = _rewrite(system, system.values[name])
+        total = system.values.get(name) if name in members else None
+        if total is not None and total.op == "add":
+            system = _rewrite(system, total)
     return system
 
 

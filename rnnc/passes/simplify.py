@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,27 +32,9 @@ def simplify(system: System) -> System:
     while True:
         work = _Rewriter(system)
         changed = work.run()
-        system = drop_unused(system.with_values(work.values, targets=work.targets()))
+        system = system.with_values(work.values, targets=work.targets()).pruned()
         if not changed:
             return system
-
-
-def drop_unused(system: System) -> System:
-    """The system without what none of its results needs."""
-    wanted: set[str] = set()
-    todo = list(system.results)
-    while todo:
-        name = todo.pop()
-        if name not in wanted:
-            wanted.add(name)
-            todo.extend(r.source for _, r in system.values[name].all_reads())
-    targets = {
-        name: d
-        for name, d in system.targets.items()
-        if name in wanted and all(r.source in wanted for r in d.reads)
-    }
-    values = [v for v in system.values.values() if v.name in wanted]
-    return system.with_values(values, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ class _Rewriter:
     def targets(self) -> dict[str, Distribution]:
         out = {}
         for name, d in self.system.targets.items():
-            out[name] = replace(d, reads=tuple(self._resolve(r) for r in d.reads))
+            out[name] = d.map_reads(self._resolve)
         return out
 
     def _resolve(self, r: Read) -> Read:
@@ -199,7 +182,7 @@ class _Rewriter:
             return None
         if value.op != "size" and not value.reads:
             return None
-        if value.over or _open(value):
+        if value.over or _open(value) or _costly(value, self):
             return None
         args = []
         for r in value.reads:
@@ -222,6 +205,19 @@ class _Rewriter:
 def _open(value: Value) -> bool:
     """Whether an attribute is a size that is not known yet."""
     return any(isinstance(a, Dim) for _, a in value.attrs)
+
+
+def _costly(value: Value, rewriter: _Rewriter) -> bool:
+    """Whether a product of constants takes too long to be computed here."""
+    if value.op != "contract":
+        return False
+    left, right = (rewriter.get(r.source) for r in value.reads)
+    if left is None or right is None:
+        return True
+    letters = zip(value.attr("left") + value.attr("right"), left.type.shape + right.type.shape,
+                  strict=True)
+    sizes = dict(letters).values()
+    return any(isinstance(s, Dim) for s in sizes) or prod(sizes) > FOLD_LIMIT
 
 
 def _large(value: Value) -> bool:

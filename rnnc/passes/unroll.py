@@ -85,9 +85,9 @@ class _Unrolled:
         else:
             del axes[self.axis]
         targets = {
-            name: replace(d, reads=tuple(self._read(r, 1) for r in d.reads))
+            name: d.map_reads(lambda r: self._read(r, 1))
             for name, d in system.targets.items()
-            if all(r.source in self.values for r in d.reads)
+            if all(r.source in self.values for r in d.all_reads)
         }
         return system.with_values(self.values, axes=axes, targets=targets)
 
