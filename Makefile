@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    train a recurrent network on small images and export it"
+	@echo "make demo    a random LSTM reads handwritten digits, in NumPy and onnxruntime"
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  rewrite the sources as 'make check' wants them"

@@ -203,7 +203,12 @@ def assert_all_agree(
 
 
 def _compare(
-    spec: Spec, form: str, name: str, found: NDArray[Any], wanted: NDArray[Any], dtype: str,
+    spec: Spec,
+    form: str,
+    name: str,
+    found: NDArray[Any],
+    wanted: NDArray[Any],
+    dtype: str,
     tolerance: float,
 ) -> float:
     error = relative_error(found, wanted)
@@ -229,8 +234,15 @@ class _Runs:
     """Every way to run a spec on some data; None where there is none."""
 
     def __init__(
-        self, spec: Spec, data: Arrays, weights: Weights, batch: int, steps: int, dtype: str,
-        seed: int, training: bool,
+        self,
+        spec: Spec,
+        data: Arrays,
+        weights: Weights,
+        batch: int,
+        steps: int,
+        dtype: str,
+        seed: int,
+        training: bool,
     ):
         self.spec = spec
         self.data = data
@@ -269,8 +281,10 @@ class _Runs:
             elif port.role == "length":
                 inputs[port.name] = self.batch if port.name == "B" else self.steps
             elif port.role == "uniform":
-                shape = [{BATCH: self.batch}.get(d, self.steps) if isinstance(d, str) else d
-                         for d in port.dims]
+                shape = [
+                    {BATCH: self.batch}.get(d, self.steps) if isinstance(d, str) else d
+                    for d in port.dims
+                ]
                 inputs[port.name] = uniform(port.name, tuple(shape), self.seed, self.dtype)
         given = self.weights if unroll is not None else None
         return model(weights=given, seed=self.seed, **inputs)

@@ -55,9 +55,7 @@ def test_library(name: str) -> None:
     assert_all_agree(spec, batch=2, steps=7, dtype="float32", seed=1)
 
 
-@pytest.mark.parametrize(
-    "name", ["LSTM", "GRU", "ClockworkRNN", "RWKV4", "MLSTM", "Bidirectional"]
-)
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "ClockworkRNN", "RWKV4", "MLSTM", "Bidirectional"])
 def test_long_and_wide(name: str) -> None:
     spec = rnnc.load(name, **small(name))
     weights = {n: 0.5 * w for n, w in random_weights(spec).items()}  # no chaos

@@ -69,9 +69,9 @@ def check(
 ) -> dict[str, float]:
     """The spec gives these values (with their kinds), whatever it is compiled to."""
     spec = rnnc.parse(f"model M\n{text}", **sizes)
-    data = {n: np.asarray(a)[:, :steps] if np.ndim(a) > 1 and n not in "zQ" else np.asarray(a)
-            for n, a in (DATA | dict(data or {})).items()}  # fmt: skip
-    data = {v.name: data[v.name] for v in spec.bound.inputs}
+    full = DATA | {n: np.asarray(a) for n, a in (data or {}).items()}
+    timed = {v.name: "t" in v.axes for v in spec.bound.inputs}
+    data = {n: full[n][:, :steps] if t else full[n] for n, t in timed.items()}
     weights = random_weights(spec) if weights is None else weights
     found = reference(spec, data, weights, batch=batch, steps=steps)
     for name, array in wanted.items():
@@ -79,7 +79,9 @@ def check(
         assert found[name].dtype == known.dtype, f"{name} is {found[name].dtype}"
         assert found[name].shape == known.shape, f"{name} is {found[name].shape}"
         assert_allclose(found[name], known, rtol=1e-11, atol=1e-12, err_msg=f"{name} in\n{text}")
-    return assert_all_agree(spec, batch=batch, steps=steps, data=data, weights=weights)
+    given = {"batch": batch, "steps": steps, "data": data, "weights": weights}
+    assert_all_agree(spec, dtype="float32", rtol=2e-5, **given)
+    return assert_all_agree(spec, **given)
 
 
 def each(*cases: tuple[str, ArrayLike], more: str = "") -> None:
@@ -1074,8 +1076,7 @@ def test_constants() -> None:
             "x": np.full((2, 3), 1.5),
             "y": [1.0, 1, 2, 2, 4, 4],
             "z": np.outer(np.arange(3.0), np.arange(3)),
-            "p": s[..., None, None]
-            * (np.outer([0, 0, 1, 1, 2, 2], [1, 1, 2, 2, 4, 4]) > 2),
+            "p": s[..., None, None] * (np.outer([0, 0, 1, 1, 2, 2], [1, 1, 2, 2, 4, 4]) > 2),
             "q": math.pi,
         },
     )
@@ -1142,9 +1143,7 @@ def test_unicode_and_ascii() -> None:
         a, b = (rnnc.parse(f"model M\n{text}") for text in (one, two))
         assert str(a) == str(b)
         data = random_data(b, 2, 3)
-        found = [
-            spec.compile(weights=random_weights(b))(**data) for spec in (a, b)
-        ]
+        found = [spec.compile(weights=random_weights(b))(**data) for spec in (a, b)]
         (p,), (r,) = (f.values() for f in found)
         assert_array_equal(p, r)
 
@@ -1216,8 +1215,7 @@ def test_bernoulli_loss() -> None:
 def test_normal_loss() -> None:
     each_step = 0.5 * ((y - x) / R) ** 2 + np.log(R) + 0.5 * math.log(2 * math.pi)
     check(
-        "input x[t] : [3]\ninput r[t] : []\no[t] = x[t]\n"
-        "target y[t] : [3] ~ normal(o[t], r[t])",
+        "input x[t] : [3]\ninput r[t] : []\no[t] = x[t]\ntarget y[t] : [3] ~ normal(o[t], r[t])",
         {"loss": each_step.sum() / B},
     )
 

@@ -290,9 +290,7 @@ def specs(draw: DrawFn) -> str:
         size = w.number(1, 3)
         timed = size > 1 or w.number(0, 4) > 0
         allowed = kinds if timed else ("vector", "scalar")
-        members = [
-            Variable(f"v{count + i}", w.one(*allowed), group, timed) for i in range(size)
-        ]
+        members = [Variable(f"v{count + i}", w.one(*allowed), group, timed) for i in range(size)]
         count += size
         w.forward = w.number(0, 3) > 0
         recurrent = timed and w.number(0, 4) > 0

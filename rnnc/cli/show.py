@@ -84,7 +84,8 @@ def show(
     if output:
         check_target(output)
     spec = load_spec(file, model, sizes)
-    if output and output.exists() and output.samefile(spec.source.name or "."):
+    read = Path(spec.source.name)
+    if output and output.exists() and read.exists() and output.samefile(read):
         raise UsageError(f"{output} is the spec itself; give another name to -o")
     if graph:
         stage = "graph"
@@ -145,14 +146,13 @@ def _text(spec: Spec, stage: str, mode: str, unroll: int | None, backend: str) -
 def _drawing(spec: Spec, unroll: int | None, format_: str) -> str:
     from rnnc.graph.draw import draw
     from rnnc.passes.mode import evaluating, predicting
-    from rnnc.passes.simplify import simplify
     from rnnc.passes.unroll import unroll as unrolled
 
     if unroll is None:
         return draw(spec.system, format_)
     # step by step without the losses, whose sums over all steps would hide the network
     network = replace(evaluating(predicting(spec.bound)), targets={})
-    return draw(simplify(unrolled(network, unroll)), format_)
+    return draw(unrolled(network, unroll).pruned(), format_)
 
 
 # ---------------------------------------------------------------- the tree

@@ -54,9 +54,9 @@ class _Finder:
         """The recurrences of a part of the system over some of its axes."""
         out = []
         for members in nx.strongly_connected_components(graph):
-            inner = graph.subgraph(members)
-            if len(members) > 1 or inner.number_of_edges():
-                found = self._recurrence(inner, axes)
+            first = next(iter(members))
+            if len(members) > 1 or graph.has_edge(first, first):
+                found = self._recurrence(graph.subgraph(members), axes)
                 if found is not None:
                     out.append(found)
         return tuple(out)
@@ -71,7 +71,7 @@ class _Finder:
             rest.add_edges_from(
                 (a, b, key, data)
                 for a, b, key, data in graph.edges(keys=True, data=True)
-                if data["read"].index(axis).offset == 0
+                if self._sign(data["read"].index(axis)) == 0
             )
             inner = self.within(rest, tuple(a for a in axes if a != axis))
             return Recurrence(axis, direction < 0, frozenset(graph.nodes), inner)
@@ -115,7 +115,9 @@ class _Finder:
 
     def _same_step(self, edges: Sequence[_Edge]) -> list[_Edge]:
         """A short cycle that never leaves its step; empty where there is none."""
-        still = [e for e in edges if not e.read.at]
+        still = [
+            e for e in edges if all(not i.fixed and self._sign(i) == 0 for _, i in e.read.at)
+        ]
         graph = nx.DiGraph()
         graph.add_edges_from((e.source, e.reader) for e in still)
         circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]

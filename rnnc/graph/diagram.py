@@ -21,7 +21,7 @@ from rnnc.graph.types import FIRST, LAST, Read
 from rnnc.source import SpecError
 
 STEPS = "steps"  # the group that holds the columns of an unrolled system
-_AT = re.compile(r"^(.*)@(\d+(?:,\d+)*)$")
+_AT = re.compile(r"^(.*)@(-?\d+(?:,-?\d+)*)$")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,12 @@ def arrange(
 
 def is_temporary(name: str) -> bool:
     """Whether the compiler made up the name: it ends in a dot and a number (``a.1``, ``a.1@3``)."""
-    return re.search(r"\.\d+(@[\d,]+)?$", name) is not None
+    return re.search(r"\.\d+(@[-\d,]+)?$", name) is not None
+
+
+def is_stretch(name: str) -> bool:
+    """Whether a value only brings another to a fuller form (``zero:real:64``): see ``edges``."""
+    return ":" in name
 
 
 def _implied(system: System) -> frozenset[str]:
@@ -92,6 +97,8 @@ def _inlined(system: System, hidden: frozenset[str]) -> frozenset[str]:
     results = set(system.results)
     found, chain = set[str](), nx.DiGraph()
     for name, value in system.values.items():
+        if is_stretch(name):
+            found.add(name)
         if not is_temporary(name) or name in results or name in shifted or value.bounds:
             continue
         leaf = system[value.reads[0].source] if value.op == "to_real" else value

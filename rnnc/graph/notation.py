@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnc.graph.equations import LIKELIHOODS, arrange, is_squared_error
+from rnnc.graph.equations import LIKELIHOODS, arrange, is_squared_error, is_stretch
 from rnnc.graph.ops import LEAVES, REDUCTIONS
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Read, Size, Type
@@ -210,6 +210,8 @@ class Printer:
             return self._leaf(value, attrs)
         if op == "div" and (mean := self._mean(value)):
             return mean
+        if op == "broadcast" and is_stretch(value.name):
+            return self._read(value.reads[0])
         if op == "broadcast" and len(value.type.shape) == 1 and not self._rank(value.reads[0]):
             return self._call("repeat", [f"[{self.read(value.reads[0])}]", *_sizes(value.type)])
         parts = [self._read(r) for r in value.reads]

@@ -10,7 +10,7 @@ from rnnc.source import Diagnostic, Span
 
 MOST_BYTES = 1 << 34  # of one array, in float64, at one step of one sequence: 16 GiB
 MOST_FIXED = 1 << 28  # of all that is computed while compiling: 256 MiB
-MOST_LAG = 100_000  # steps that a value is kept for
+MOST_LAG = 10_000  # steps that a value is kept for
 MOST_TOLD = 10
 
 _GIVEN = frozenset(("input", "target", "param", "uniform", "step", "length", "training"))
@@ -18,7 +18,7 @@ _GIVEN = frozenset(("input", "target", "param", "uniform", "step", "length", "tr
 
 def oversized(system: System) -> list[Diagnostic]:
     """A diagnostic for every value whose shape is impossible or needs too much memory."""
-    out: list[Diagnostic] = []
+    out = _open_dims(system)
     for v in system.values.values():
         for problem in (_shape(v), *(_lag(v, r) for _, r in v.all_reads())):
             if problem is not None and problem.span not in {d.span for d in out}:
@@ -26,6 +26,28 @@ def oversized(system: System) -> list[Diagnostic]:
         if len(out) >= MOST_TOLD:
             return out
     return out or _together(system)
+
+
+def _open_dims(system: System) -> list[Diagnostic]:
+    """Dims that no shape mentions, but a lag or a number does: they need a value, too."""
+    out: dict[str, Diagnostic] = {}
+    for v in system.values.values():
+        offsets = [i.offset for _, r in v.all_reads() for _, i in r.at]
+        for name in sorted(_names((*v.attrs, *offsets)) - out.keys()):
+            out[name] = Diagnostic(
+                "RNN035",
+                f"the size `{name}` of model {system.name} is not set",
+                _span(v),
+                hint=f"on the command line --set {name}=…; in Python {name}=…",
+            )
+    return list(out.values())
+
+
+def _names(attr: object) -> set[str]:
+    """The dims mentioned in an attribute, however deep."""
+    if isinstance(attr, tuple):
+        return {name for part in attr for name in _names(part)}
+    return set(names_of(attr)) if isinstance(attr, Dim) else set()
 
 
 def _shape(v: Value) -> Diagnostic | None:

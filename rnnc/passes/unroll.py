@@ -13,15 +13,22 @@ from dataclasses import replace
 from rnnc.graph.edges import edge
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import FIRST, LAST, Index, Read, read, whole
-from rnnc.source import InternalError
+from rnnc.source import InternalError, UsageError
 
 LEAVES = frozenset(("input", "target", "uniform"))
+MOST_VALUES = 200_000  # of an unrolled system: each takes some of a millisecond and a kilobyte
 
 
 def unroll(system: System, count: int) -> System:
     """The system over exactly ``count`` steps of its time axis; inputs and outputs keep the
-    axis."""
+    axis. Raises UsageError where that would be absurdly many values."""
     for axis in system.time_axes():
+        values = count * sum(axis in v.axes for v in system.values.values())
+        if values > MOST_VALUES:
+            raise UsageError(
+                f"{count:,} steps unrolled would be {values:,} operations, more than "
+                f"{MOST_VALUES:,}; unroll fewer, or leave unroll out: a loop takes any number"
+            )
         system = _Unrolled(system, axis, count, keep=True).run()
     return system
 
@@ -166,4 +173,11 @@ class _Unrolled:
             bound = self._read(bound, 1)
             if bound.source not in self.values and bound.source not in self.system.values:
                 later = replace(there, axes=self._without(there))  # a step still to be made
-        return edge(self.system, self.values, bound, source.type, self._without(source), later)
+        axes = self._without(source)
+        found = edge(self.system, self.values, bound, source.type, axes, later)
+        if found == bound or not self.keep:
+            return found
+        position = whole(step.offset) + (1 if step.base == FIRST else self.count)
+        name = self._name(source.name, position)  # h@0: it reads like any other step
+        self.values.setdefault(name, Value(name, "copy", (found,), source.type, axes))
+        return Read(name)

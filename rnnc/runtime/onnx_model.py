@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -13,6 +12,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
+from rnnc.runtime.summary import summary
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
@@ -111,16 +111,7 @@ class OnnxModel:
 
     def summary(self) -> str:
         """What the model takes and gives, as text."""
-        count = sum(math.prod(int(d) for d in p.dims) for p in self.ports.params)
-        where = "given at each call" if self._params else "in the model"
-        lines = [
-            f"{self.name}, {self.dtype}, onnxruntime {onnxruntime.__version__} "
-            f"({', '.join(p.removesuffix('ExecutionProvider') for p in self.providers)})",
-            *(f"  {p.role:<7} {p}" for p in self.ports.inputs),
-            *(f"  -> {p.role:<7} {p}" for p in self.outputs),
-            f"  {count:,} parameters in {len(self.ports.params)} arrays, {where}",
-        ]
-        return "\n".join(lines)
+        return summary(self.ports, f"onnxruntime {onnxruntime.__version__}")
 
     def __repr__(self) -> str:
         takes = ", ".join(p.name for p in self.ports.inputs)

@@ -15,7 +15,7 @@ from rnnc.source import Diagnostic, Label, Source, Span, SpecError, UsageError
 MAX_BYTES = 4 * 2**20
 MAX_NESTING = 200  # open brackets, and levels of the tree: Python's recursion must never run out
 MAX_STATEMENT_TOKENS = 10_000
-MAX_FILE_TOKENS = 100_000
+MAX_FILE_TOKENS = 50_000
 MAX_WORD = 200  # characters of a name or a number
 MAX_DIAGNOSTICS = 100
 

@@ -54,6 +54,7 @@ def build(
     infer_kinds(scope, steps)
     check_objectives(found, problems)
     _check_boundaries(nodes, scope, problems)
+    _check_ranges(scope, problems)
     problems.stop()
     find_batch(scope)
     system = _lower(model, scope, outputs, found)
@@ -121,6 +122,18 @@ def _check_boundaries(nodes: list[Node], scope: Scope, problems: Problems) -> No
             if (before or after) and not known:
                 step = "0" if before else f"{scope.length_name(axis)}+1"
                 _boundary_missing(v, node, step, problems)
+
+
+def _check_ranges(scope: Scope, problems: Problems) -> None:
+    """What stands before the first step of an index is one of its values."""
+    for v in scope.variables.values():
+        count = None if v.range is None else scope.dims.value_of(v.range)
+        for b in v.boundaries:
+            number = b.node.whole if b.node is not None else None
+            if number is not None and isinstance(count, int) and not 0 <= number < count:
+                message = f"`{v.name}` is 0 to {count - 1}, and its boundary {number}"
+                labels = [(v.span, f"index({scope.dims.text(v.range or 0)})")]
+                problems.add("RNN026", message, b.node.span if b.node else b.span, labels=labels)
 
 
 def _boundary_missing(v: Variable, node: Node, step: str, problems: Problems) -> None:

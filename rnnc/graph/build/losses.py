@@ -97,6 +97,7 @@ def _stated(model: tree.Model, scope: Scope, resolver: Resolver, found: Objectiv
             scope.problems.add("RNN011", message, _name_in(before), labels=first)
         elif statement.name:
             names[name] = _name_in(before)
+            scope.check_name(name, names[name])
         axes = tuple(a for a in scope.axes if a in node.axes)
         into = found.metrics if metric else found.losses
         into.append(Scalar(name, node, axes, None, statement.span))

@@ -37,6 +37,8 @@ class Lowering:
         self.order = (*scope.axes, BATCH)
         self.values: dict[str, Value] = {}
         self.made: dict[Node, str] = {}  # so that shared nodes are made once
+        self.nodes: dict[str, Node] = {}  # the same, the other way round
+        self.read: set[str] = set()  # what some value reads already
         self.base = ""
         self.counts: dict[str, int] = {}
 
@@ -69,26 +71,23 @@ class Lowering:
             and made.name.startswith(f"{v.name}.")
             and made.type.shape == shape
             and made.axes == axes
-            and self._single(made)
+            and made.name not in self.read
+            and made.name not in self.scope.variables
         ):
             # the last operation carries the equation's own name
             del self.values[made.name]
-            self.made = {k: (v.name if n == made.name else n) for k, n in self.made.items()}
+            if made.name in self.nodes:
+                self.made[self.nodes[made.name]] = v.name
             self.values[v.name] = Value(
                 v.name, made.op, made.reads, made.type, axes, made.attrs, (), (span,)
             )
             return
         if self.shape_of(operand) != shape:
             operand = self.emit("broadcast", (operand,), (("shape", shape),), span)
+        self.read.add(operand.source)
         self.values[v.name] = Value(
             v.name, "copy", (operand,), Type(kind, shape), axes, (), (), (span,)
         )
-
-    def _single(self, made: Value) -> bool:
-        """Whether nothing else reads the value yet."""
-        return not any(
-            r.source == made.name for v in self.values.values() for r in v.reads
-        ) and made.name not in {v.name for v in self.scope.variables.values()}
 
     def boundaries(self, v: Variable) -> None:
         """Attach the boundaries of a variable, whose value exists."""
@@ -97,7 +96,9 @@ class Lowering:
         for i, b in enumerate(sorted(v.boundaries, key=lambda b: b.span.start)):
             assert b.node is not None
             self.base = f"{v.name}.bound" if i == 0 else f"{v.name}.bound{i + 1}"
-            bounds.append(Bound(b.axis, b.step, self.coerce(b.node, _known(v)[1])))
+            start = self.coerce(b.node, _known(v)[1])
+            self.read.add(start.source)
+            bounds.append(Bound(b.axis, b.step, start))
         self.values[v.name] = replace(self.values[v.name], bounds=tuple(bounds))
 
     def axes_of(self, v: Variable) -> tuple[str, ...]:
@@ -134,6 +135,7 @@ class Lowering:
         if axes is None:
             axes = set().union(*(self.read_axes(r) for r in reads))
         name = self._fresh()
+        self.read |= {r.source for r in reads}
         self.values[name] = Value(
             name, op, tuple(reads), type_, self._order(axes), attrs, (), (span,) if span else ()
         )
@@ -169,7 +171,8 @@ class Lowering:
             assert node.variable is not None
             return Read(node.variable.name, node.at)
         if node not in self.made:
-            self.made[node] = self._make(node).source
+            name = self._make(node).source
+            self.made[node], self.nodes[name] = name, node
         return Read(self.made[node])
 
     def _make(self, node: Node) -> Read:

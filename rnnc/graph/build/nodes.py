@@ -56,6 +56,15 @@ class Node:
         return self.op == "bad" or (self.variable is not None and self.variable.bad)
 
     @property
+    def whole(self) -> int | None:
+        """The number, where it is a whole one that is written as such."""
+        if self.op == "map" and self.attrs["f"] == "neg":
+            number = self.args[0].whole
+            return None if number is None else -number
+        value = self.attrs["value"] if self.op == "number" else None
+        return value if isinstance(value, int) else None
+
+    @property
     def is_row(self) -> bool:
         """Whether it is a transposed vector: ``v.T``, ``v.T W``."""
         if self.op == "transpose":

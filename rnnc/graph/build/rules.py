@@ -208,6 +208,11 @@ def _gather(self: Inference, node: Node) -> None:
         raise Mismatch("RNN031", message, table.span)
     if limit is not None:
         _check_rows(self, node, shape, limit)
+    row, rows = index.whole, self.dims.value_of(self.resolve(shape[0]))
+    if row is not None and (row < 0 or (isinstance(rows, int) and row >= rows)):
+        name = short(table.span.text)
+        message = f"`{name}` has {self.dims.text(shape[0])} rows, from 0: there is no row {row}"
+        raise Mismatch("RNN030", message, index.span)
     self.give(node, shape[1:])
 
 

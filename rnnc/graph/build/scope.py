@@ -16,7 +16,7 @@ from rnnc.syntax import tree
 
 Role = Literal["input", "param", "const", "target", "equation"]
 
-CONSTANTS = {"pi", "inf", "training", "batch", "loss"}
+CONSTANTS = frozenset(("pi", "inf", "training", "batch", "loss"))
 
 
 @dataclass(eq=False)
@@ -76,7 +76,7 @@ class Scope:
         self._impossible: set[Size] = set()
         self._collect_axes()
         for name in self.dims:
-            self._check_name(name, self.dims.spans[name])
+            self.check_name(name, self.dims.spans[name])
         self._collect_declared()
         self._collect_equations()
         self._find_flexible()
@@ -87,17 +87,12 @@ class Scope:
         where: dict[str, Span] = {}
         for statement in self.model.statements:
             if isinstance(statement, tree.AxisStatement):
-                self.axes[statement.name] = statement
-                where.setdefault(statement.name, statement.span)
-                if statement.size is not None:
-                    size = self.dims.size(statement.size)
-                    if size is not None:
-                        self.axis_sizes[statement.name] = size
-        for statement in self.model.statements:
+                self._declare_axis(statement, where)
             for item in _given(statement):
                 for axis in item.axes:
-                    self.axes.setdefault(axis, None)
                     where.setdefault(axis, item.span)
+        for axis in where:
+            self.axes.setdefault(axis, None)
         if not self.axes or any(
             isinstance(s, tree.Equation) and any(_names_axis(x, "t") for x in s.left)
             for s in self.model.statements
@@ -113,6 +108,26 @@ class Scope:
         for axis in self.axes:
             self.dims.other[axis] = "the number of a step"
             self.dims.other[self.length_name(axis)] = "the number of steps"
+            if axis in FUNCTIONS or axis in CONSTANTS:
+                message = f"`{axis}` has a meaning already; choose another name for the axis"
+                self.problems.add("RNN012", message, where.get(axis, self.model.span))
+
+    def _declare_axis(self, statement: tree.AxisStatement, where: dict[str, Span]) -> None:
+        name = statement.name
+        if name in self.axes:
+            first = [(where[name], "first here")]
+            self.problems.add("RNN011", f"axis `{name}` is defined twice", statement.span, labels=first)
+            return
+        self.axes[name] = statement
+        where[name] = statement.span
+        if statement.length == name or statement.length in CONSTANTS | FUNCTIONS.keys():
+            message = f"`{statement.length}` cannot be the number of steps of `{name}`"
+            hint = f"give the length a name of its own: axis {name} : {name.upper()}"
+            self.problems.add("RNN012", message, statement.span, hint=hint)
+        if statement.size is not None:
+            size = self._shape_size(statement.size)
+            if size is not None:
+                self.axis_sizes[name] = size
 
     @property
     def single(self) -> bool:
@@ -371,11 +386,12 @@ class Scope:
             if known is not None:
                 known.bad = True  # which of the two is meant is not known
             return False
-        self._check_name(name, span)
+        self.check_name(name, span)
         self.variables[name] = variable
         return True
 
-    def _check_name(self, name: str, span: Span) -> None:
+    def check_name(self, name: str, span: Span) -> None:
+        """Report a name that means something already."""
         why, hint = None, None
         if name in self.axes or name == "t":
             why = "the number of a step"
