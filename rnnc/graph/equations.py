@@ -127,7 +127,7 @@ def _reads_of_one(system: System, value: Value, reader: dict[str, str]) -> int:
 
 def is_squared_error(system: System, total: Value, inlined: Set[str] | None = None) -> bool:
     """Whether ``total`` is ``sum((a - b) * (a - b))`` of one difference that no other reads."""
-    if total.op != "sum" or dict(total.attrs).get("over"):
+    if total.op != "sum" or total.over:
         return False
     square = system[total.reads[0].source]
     if square.op != "mul" or square.reads[0] != square.reads[1] or not is_temporary(square.name):
@@ -201,7 +201,7 @@ def averaged(system: System, value: Value, inlined: Set[str], over: Set[str]) ->
         below += here.reads
     summed, inner = list[str](), value.reads[0]
     here = plain(inner)
-    while here.op == "sum" and dict(here.attrs)["over"] and here.name in inlined:
+    while here.op == "sum" and here.over and here.name in inlined:
         summed += here.attr("over")
         inner = here.reads[0]
         here = plain(inner)
