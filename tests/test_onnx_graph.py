@@ -78,7 +78,8 @@ def data_for(ports: Sequence[Port], lengths: Mapping[str, int], seed: int = 0) -
 
 
 def load(plan: Plan, dtype: Any = "float64", **options: Any) -> OnnxModel:
-    model = to_onnx(plan, dtype=dtype, metadata={KEY: ports_json(plan, dtype=dtype, weights_given=options.get("weights") is None)}, **options)
+    text = ports_json(plan, dtype=dtype, weights_given=options.get("weights") is None)
+    model = to_onnx(plan, dtype=dtype, metadata={KEY: text}, **options)
     return OnnxModel(model.SerializeToString())
 
 

@@ -108,13 +108,14 @@ class _Module(Writer):
         self.line('"""')
         for n in self._prepared():
             self.line(f"{self.names[n]} = prepared[{n!r}]")
+        if plan.inputs:
+            self.line("lengths = {}")
         for p in plan.inputs:
             kind = {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[p.type.kind]
-            self.line(
-                f"{self.names[p.array]} = np.asarray(inputs[{p.name!r}], {kind})"
-                if p.type.dims or p.role != "length"
-                else f"{self.names[p.array]} = int(inputs[{p.name!r}])"
-            )
+            dims = tuple(plan.length_names.get(str(d), d) if d != BATCH else d for d in p.type.dims)
+            text = f"take(inputs, {p.name!r}, {kind}, {dims!r}, lengths)"
+            text = f"int({text})" if p.role == "length" else text
+            self.line(f"{self.names[p.array]} = {text}")
         for axis, where in plan.axes.items():
             name = self.names[f"length {axis}"]
             if isinstance(where, int):

@@ -9,6 +9,20 @@ REAL = np.{dtype}
 HALF = np.array(0.5, REAL)
 
 
+def take(inputs, name, dtype, dims, lengths):
+    """The input of that name; ``dims`` are numbers and names of ``lengths``, which it fills."""
+    if name not in inputs:
+        raise ValueError(f"the input {{name}} {{list(dims)}} is missing")
+    array = np.asarray(inputs[name], dtype)
+    fits = array.ndim == len(dims) and all(
+        size > 0 and size == (d if isinstance(d, int) else lengths.setdefault(d, size))
+        for size, d in zip(array.shape, dims)
+    )
+    if not fits:
+        raise ValueError(f"{{name}} is {{list(array.shape)}}, wanted is {{list(dims)}} {{lengths}}")
+    return array
+
+
 def aligned(array):
     """The array, copied to where rows begin at multiples of 64 bytes: products run faster."""
     size = array.size * array.itemsize

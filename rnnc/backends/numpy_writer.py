@@ -12,7 +12,7 @@ from rnnc.source import Span
 # names that generated code uses for itself
 RESERVED = (
     *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
-    *("aligned", "features_first", "all_steps", "dot", "matmul"),
+    *("take", "lengths", "aligned", "features_first", "all_steps", "dot", "matmul"),
     *filter(None, (*BINARY.values(), *UNARY.values())),
 )
 

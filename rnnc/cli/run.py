@@ -38,7 +38,7 @@ STEPS, SECONDS, MOST_RUNS, FEWEST_RUNS = 10, 1.0, 1000, 5
 @click.option("--batch", type=click.IntRange(min=1), help="Sequences of what is made (1).")
 @click.option(
     "--weights", type=click.Path(path_type=Path), metavar="FILE",
-    help="For a model that holds none.",
+    help="For a spec, or a model that holds none.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of whatever is random (0).")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Write the outputs: out.npz.")
@@ -71,7 +71,7 @@ def run(
         raise UsageError(f"outputs are written as .npz (or one as .npy), not {output}")
     if output:
         check_target(output)
-    opened, own = _open(model_file, model, sizes, seed)
+    opened, own = _open(model_file, model, sizes, seed, weights is not None)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)
     given = _weights(opened, weights, random, seed) if own is None else own
@@ -98,7 +98,7 @@ def run(
 
 
 def _open(
-    file: str, model: str | None, sizes: dict[str, int], seed: int
+    file: str, model: str | None, sizes: dict[str, int], seed: int, given: bool
 ) -> tuple[Model, Arrays | None]:
     """The model, and the weights that it is to be called with where it was compiled here."""
     import rnnc
@@ -117,7 +117,7 @@ def _open(
     spec = load_spec(file, model, sizes)
     compiled = spec.compile("numpy")
     own = spec.init(seed)
-    if own:
+    if own and not given:
         say("note", f"{spec.name} runs with initial weights (seed {seed}), not trained ones")
     return compiled, own
 

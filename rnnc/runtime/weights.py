@@ -141,6 +141,9 @@ def read_weights(path: str | Path) -> Weights:
 
             return dict(load_file(path))
         if path.suffix == ".npz":
+            with open(path, "rb") as file:
+                if file.read(2) != b"PK":  # an .npz file is a zip archive
+                    raise ValueError("it is no .npz archive")
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
     except Exception as error:  # whatever the libraries make of a damaged file
