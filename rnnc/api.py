@@ -26,7 +26,7 @@ from rnnc.resources import specs_root
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
-from rnnc.source import Source, UsageError
+from rnnc.source import DataError, Source, UsageError
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
 
@@ -187,7 +187,15 @@ class Stream:
         """
         if not self.states:
             self.states = self._first(inputs)
-        out = self.model.run({**inputs, **self.states})
+        elif (batch := self._batch(inputs)) != (known := self._batch(self.states)):
+            raise DataError(
+                f"this stream is in the middle of {known} sequences, and these are {batch}; "
+                "reset() begins anew"
+            )
+        takes = {p.name for p in self.model.ports.inputs}
+        starts = {p.name for p in self._start.ports.inputs} - takes
+        now = {k: v for k, v in inputs.items() if k not in starts}  # the start alone wants those
+        out = self.model.run({**now, **self.states})
         self.states = {before: out.pop(after) for before, after in self.model.ports.states}
         return out
 
@@ -216,6 +224,8 @@ def parse(text: str, *, model: str | None = None, name: str = "<text>", **sizes:
 
     :raises SpecError: with every problem found.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"a spec is text, not {type(text).__name__}")
     return Spec(Source(text, name), model, sizes)
 
 

@@ -302,6 +302,7 @@ class _Runs:
         # the states before the first step may need inputs that no step needs
         models = (stream.model, stream._start)
         ports = {p.name: p for m in models for p in m.ports.inputs}
+        batched = any(BATCH in p.dims for n, p in ports.items() if n in self.data)
         outs = []
         for t in range(self.steps):
             now: dict[str, Any] = {}
@@ -315,9 +316,12 @@ class _Runs:
         for name in self.spec.system.outputs:
             axes = values[name].axes
             if set(axes) - {BATCH}:
-                results[name] = np.stack([o[name] for o in outs], axis=int(BATCH in axes))
+                joined = np.stack([o[name] for o in outs], axis=int(BATCH in axes))
             else:
-                results[name] = outs[-1][name]
+                joined = outs[-1][name]
+            if BATCH in axes and not batched:  # no data tells the sequences apart
+                joined = np.broadcast_to(joined, (self.batch, *joined.shape[1:]))
+            results[name] = joined
         return results
 
 

@@ -152,9 +152,6 @@ class W:
     def __init__(self, weights: Mapping[str, NDA]):
         self.__dict__.update(weights)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
-
 
 Steps = Iterator[dict[str, NDA]]
 CELLS: dict[str, Callable[[W, NDA], Steps]] = {}

@@ -1290,15 +1290,13 @@ def test_losses_and_metrics_by_name() -> None:
 
 
 def test_targets_read_by_the_model() -> None:
-    """Teacher forcing: the observed value of the step before."""
-    E = rng.normal(size=(5, 4))  # row 4 is read before the first step
+    """Teacher forcing: the observed value of the step before, and a symbol that starts."""
+    E = rng.normal(size=(5, 5))
+    p = softmax(E[before(k, 1, 4)], -1)
     check(
-        "param E : [5, 4]\ny[0] = 4\np[t] = softmax(E[y[t-1]])\n"
-        "target y[t] : index(4) ~ categorical(p[t])\noutput p",
-        {
-            "p": softmax(E[before(k, 1, 4)], -1),
-            "loss": nats(softmax(E[before(k, 1, 4)], -1), k).sum() / B,
-        },
+        "param E : [5, 5]\ny[0] = 4\np[t] = softmax(E[y[t-1]])\n"
+        "target y[t] : index(5) ~ categorical(p[t])\noutput p",
+        {"p": p, "loss": nats(p, k).sum() / B},
         {"y": k},
         {"E": E},
     )

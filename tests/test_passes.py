@@ -26,7 +26,7 @@ from rnnc.compiler import PIPELINES, Options
 from rnnc.graph.ops import MAPS, OPS
 from rnnc.graph.show import show_system
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read, Type, read
+from rnnc.graph.types import BATCH, FIRST, Bound, Index, Read, Type, read
 from rnnc.graph.verify import verify
 from rnnc.passes import arrays
 from rnnc.passes.carry import carry, initial
@@ -188,8 +188,6 @@ def test_what_must_stay() -> None:
     assert simplified("where(1 < 2, s[t], x[t])")["where"] <= 1  # [] is no [3]
     assert simplified("s[t-1] + s[t]") == Counter({"add": 1})
     # two draws are two
-    two = simplified("dropout(x[t], 0.5) + dropout(x[t], 0.5)")
-    assert two["add"] == 0 or two["add"] == 1
     training = simplify(
         compiler.training(
             rnnc.parse(f"model M\n{INPUTS}\no[t] = dropout(x[t], 0.5) + dropout(x[t], 0.5)").bound
@@ -670,7 +668,7 @@ def test_every_op_has_its_forms() -> None:
     same = MAPS - {"stop_gradient"}  # a copy, to a plan
     assert same <= numpy_forms
     assert same <= onnx_forms
-    assert numpy_forms == onnx_forms - {"stop_gradient", "diag"}
+    assert numpy_forms == onnx_forms - {"stop_gradient"}
 
 
 def test_every_op_of_every_plan_has_its_forms() -> None:
@@ -702,4 +700,3 @@ def test_modes() -> None:
     assert not predicting(spec.bound).losses
     with pytest.raises(rnnc.SpecError, match="`n`"):
         _ = rnnc.parse("model M\ndim n\ninput x[t] : [n]\na[t] = x[t]").bound
-    assert LAST != FIRST

@@ -12,7 +12,7 @@ from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Carried, Compute, Loop
 
-VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "reshape", "pick"))
+VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
 
 
@@ -53,14 +53,18 @@ class LoopWriter:
         for name in rings:
             depth = self._depth(name) + 1
             ring = ", ".join(self._memory(name) for _ in range(depth))
-            self.before.append(f"{n[name]}_ring = ({ring})")
-            self.inside.append(f"{n[name]} = {n[name]}_ring[step % {depth}]")
+            held = w.fresh(f"{n[name]}_ring")
+            self.before.append(f"{held} = ({ring})")
+            self.inside.append(f"{n[name]} = {held}[step % {depth}]")
         if numbers or rings or not each:
             for a, b in each:
                 self.inside.append(f"{a} = {b}[{'step, ...' if a in numbers else 'step'}]")
             each = []
         for c in loop.carried:
-            self.before.append(f"{n[c.name]} = {w.operand(c.initial)}")
+            first = w.operand(c.initial)
+            if c.initial in w.scalars:  # a state is an array from the first step on
+                first = f"np.array({first}, {w.kind(c.initial)})"
+            self.before.append(f"{n[c.name]} = {first}")
         w.quoted = ()
         for s in loop.body:
             self._statement(s)
@@ -206,9 +210,9 @@ class LoopWriter:
         return None
 
     def _read_from(self, name: str, i: int) -> bool:
-        """Whether statement ``i`` or a later one reads the memory through this name (to make a
-        view is not to read)."""
-        return any(name in x.args and x.op not in VIEWS for x in self.loop.body[i:])
+        """Whether statement ``i`` or a later one reads the memory through this name, or makes a
+        view of it."""
+        return any(name in x.args for x in self.loop.body[i:])
 
     def _into(self, s: Compute, out: str) -> None:
         """Lines that put the result of a statement into existing memory."""
@@ -220,13 +224,15 @@ class LoopWriter:
             to = f"out={out}" if s.op in ("maximum", "minimum") else out
             self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {to})")
         elif s.op == "sigmoid":
-            multiply, tanh, add = map(self._function, ("multiply", "tanh", "add"))
-            # σ(x) = (1 + tanh(x / 2)) / 2: never overflows
+            # 1 / (1 + exp(-x)), also where exp is infinite
+            negative, exp, add, reciprocal = map(
+                self._function, ("negative", "exp", "add", "reciprocal")
+            )
             self.inside += [
-                f"{multiply}({args[0]}, HALF, {out})",
-                f"{tanh}({out}, {out})",
-                f"{multiply}({out}, HALF, {out})",
-                f"{add}({out}, HALF, {out})",
+                f"{negative}({args[0]}, {out})",
+                f"{exp}({out}, {out})",
+                f"{add}({out}, 1, {out})",
+                f"{reciprocal}({out}, {out})",
             ]
         elif s.op == "relu":
             self.inside.append(f"{self._function('maximum')}({args[0]}, 0, out={out})")
@@ -234,13 +240,8 @@ class LoopWriter:
             self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
         elif s.op == "matmul" and self._is_projection(s):
             # transposed, since the memory is: np.dot writes to contiguous memory alone
-            turned, result = f"{args[1]}_T", f"{out}_T"
-            if f"{turned} = {args[1]}.T" not in self.before:
-                self.before.append(f"{turned} = {args[1]}.T")
-            if s.target in self.stored:
-                result = f"{out}.T"
-            else:
-                self.before.append(f"{result} = {out}.T")
+            turned = self._turned(args[1])
+            result = f"{out}.T" if s.target in self.stored else self._turned(out)
             self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
         elif s.op == "matmul":
             self.inside.append(f"{self._function('matmul')}({args[0]}, {args[1]}, {out})")
@@ -266,6 +267,16 @@ class LoopWriter:
         if line not in self.before:
             self.before.insert(0, line)
         return name
+
+    def _turned(self, name: str) -> str:
+        """A name, made before the loop, for a matrix with rows and columns exchanged."""
+        text = f"{name}.T"
+        known = next((x for x in self.before if x.endswith(f" = {text}")), None)
+        if known:
+            return known.split(" = ")[0]
+        turned = self.w.fresh(f"{name}_T")
+        self.before.append(f"{turned} = {text}")
+        return turned
 
     def _number(self, name: str) -> str:
         """An operand; a constant gets a name before the loop, which is faster than a literal."""

@@ -133,6 +133,11 @@ def _pick(w: Writer, s: Compute, a: list[str]) -> str:
     return f"{a[0]}[{':, ' * s.attr('dim')}{s.attr('index')}]"
 
 
+def _diag(w: Writer, s: Compute, a: list[str]) -> str:
+    n = w.plan.arrays[s.target].dims[-1]
+    return f"np.where(np.eye({n}, dtype=bool), {a[0]}[..., None], {w.kind(s.target)}(0))"
+
+
 def _concat(w: Writer, s: Compute, a: list[str]) -> str:
     return f"np.concatenate(({', '.join(a)},), {s.attr('dim')})"
 
@@ -169,7 +174,7 @@ def _erf(w: Writer, s: Compute, a: list[str]) -> str:
 
 _FORMS: dict[str, Form] = {
     "constant": _constant,
-    "sigmoid": lambda w, s, a: f"(np.tanh({a[0]} * 0.5) * 0.5 + 0.5)",
+    "sigmoid": lambda w, s, a: f"(1 / (1 + np.exp(-{a[0]})))",
     "relu": lambda w, s, a: f"np.maximum({a[0]}, 0)",
     "softplus": _softplus,
     "erf": _erf,
@@ -195,6 +200,7 @@ _FORMS: dict[str, Form] = {
         f"{w.kind(s.target)})"
     ),
     "concat": _concat,
+    "diag": _diag,
     "slice": _slice,
     "repeat": lambda w, s, a: f"np.repeat({a[0]}, {s.attr('count')}, -1)",
     "take": lambda w, s, a: f"{a[0]}[{a[1]}]",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnc.backends.numpy_loop import LoopWriter
+from rnnc.backends.numpy_loop import VIEWS, LoopWriter
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER
 from rnnc.backends.numpy_writer import Writer
@@ -74,7 +74,7 @@ class _Module(Writer):
         self.line('"""What depends on the weights alone; give the result to ``run``."""')
         for p in plan.params:
             self.line(
-                f"{self.names[p.array]} = np.asarray(weights[{p.name!r}], REAL)"
+                f"{self.names[p.array]} = np.array(weights[{p.name!r}], REAL)"
                 f"  # {list(p.type.dims)}"
             )
         for s in plan.setup:
@@ -129,14 +129,30 @@ class _Module(Writer):
                 LoopWriter(self, s).write()
             else:
                 self._whole(s)
-        outputs = ", ".join(f"{p.name!r}: {self._result(p.array)}" for p in plan.outputs)
-        self.line(f"return {{{outputs}}}")
+        self.line("return {")
+        for name, text in self._outputs():
+            self.line(f"    {name!r}: {text},")
+        self.line("}")
         self.indent = ""
 
     def _result(self, name: str) -> str:
         """An output: a number among them may have been written out, without a dtype."""
         text = self.operand(name)
         return text if self.plan.arrays[name].dims else f"np.asarray({text}, {self.kind(name)})"
+
+    def _outputs(self) -> list[tuple[str, str]]:
+        """The outputs; one that is the memory of an input, a weight or another is copied."""
+        taken = {p.array for p in self.plan.inputs} | set(self._prepared())
+        made = {s.target: s for s in self.plan.body if isinstance(s, Compute)}
+        out = []
+        for p in self.plan.outputs:
+            root = p.array
+            while root in made and made[root].op in (*VIEWS, "copy", "reshape"):
+                root = made[root].args[0]
+            text = self._result(p.array)
+            out.append((p.name, f"np.array({text})" if root in taken else text))
+            taken.add(root)
+        return out
 
     # ---------------------------------------------------------------- statements
 

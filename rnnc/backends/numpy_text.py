@@ -6,6 +6,7 @@ HEADER = '''\
 import numpy as np
 
 REAL = np.{dtype}
+inf, nan = np.inf, np.nan  # as constants are written
 HALF = np.array(0.5, REAL)
 
 
@@ -63,7 +64,7 @@ def load_weights():
     }}
 
 
-METADATA = r'''{metadata}'''
+METADATA = {metadata!r}
 
 
 if __name__ == "__main__":

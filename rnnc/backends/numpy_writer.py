@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 
 from rnnc.backends.numpy_ops import BINARY, UNARY
@@ -12,8 +13,10 @@ from rnnc.source import Span
 # names that generated code uses for itself
 RESERVED = (
     *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
-    *("take", "lengths", "aligned", "features_first", "all_steps", "dot", "matmul"),
+    *("take", "lengths", "aligned", "features_first", "all_steps", "dot", "matmul", "reciprocal"),
     *filter(None, (*BINARY.values(), *UNARY.values())),
+    *("inf", "nan", "WEIGHTS", "METADATA", "load_weights"),
+    *dir(builtins),
 )
 
 
@@ -26,8 +29,18 @@ class Writer:
         self.indent = ""
         names = [*plan.arrays, *(f"length {a}" for a in plan.axes)]
         self.names = identifiers(names, RESERVED)
+        self.used = {*self.names.values(), *RESERVED}
         self.scalars: dict[str, str] = {}  # constants that are written where they are used
         self.quoted: tuple[str, ...] = ()  # the comment that stands already
+
+    def fresh(self, base: str) -> str:
+        """An identifier that stands for nothing yet."""
+        name, count = base, 1
+        while name in self.used:
+            count += 1
+            name = f"{base}_{count}"
+        self.used.add(name)
+        return name
 
     def line(self, text: str) -> None:
         self.lines.append(f"{self.indent}{text}" if text.strip() else text)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import networkx as nx
 
+from rnnc.graph.ops import LEAVES
 from rnnc.graph.system import System
 from rnnc.graph.types import FIRST, LAST, Index, Read, names_of, sign, substitute
 from rnnc.source import Diagnostic, Label, Span, SpecError
+
+MOST_TOLD = 20  # cycles of one system
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,25 @@ class Recurrence:
 def recurrences(system: System) -> tuple[Recurrence, ...]:
     """All recurrences of a system; raises SpecError with every cycle that is none."""
     finder = _Finder(system)
-    found = finder.within(system.graph, system.time_axes())
+    found = finder.within(_without_own_edges(system), system.time_axes())
     if finder.problems:
         raise SpecError(finder.problems)
     return found
+
+
+def _without_own_edges(system: System) -> nx.MultiDiGraph:
+    """The graph without boundaries that a leaf takes from itself (``x[0] = x[1]``): data depend
+    on nothing."""
+    own = [
+        (a, b, key)
+        for a, b, key in system.graph.edges(keys=True)
+        if a == b and system.values[a].op in LEAVES
+    ]
+    if not own:
+        return system.graph
+    graph = system.graph.copy()
+    graph.remove_edges_from(own)
+    return graph
 
 
 @dataclass(frozen=True)
@@ -75,15 +93,16 @@ class _Finder:
             )
             inner = self.within(rest, tuple(a for a in axes if a != axis))
             return Recurrence(axis, direction < 0, frozenset(graph.nodes), inner)
-        self.problems.append(self._explain(graph))
+        if len(self.problems) < MOST_TOLD:
+            self.problems.append(self._explain(graph))
         return None
 
     def _direction(self, graph: nx.MultiDiGraph, axis: str) -> int | None:
         """The one sign of the offsets along an axis that every read keeps, else None."""
         signs = set()
-        for _, _, data in graph.edges(data=True):
+        for _, reader, data in graph.edges(data=True):
             index = data["read"].index(axis)
-            if index.base != axis:
+            if index.base != axis or axis in self.system.values[reader].over:
                 return None
             signs.add(self._sign(index))
         signs.discard(0)
@@ -100,10 +119,13 @@ class _Finder:
             for a, b, key, data in graph.edges(keys=True, data=True)
         ]
         edges.sort(key=lambda e: (self.order[e.reader], self.order[e.source]))
+        names = self._written(e.reader for e in edges)
+        for e in edges:
+            if axes := set(self.system.values[e.reader].over) & set(self.system.time_axes()):
+                return self._all_steps(e, min(axes))
         cycle = self._same_step(edges)
         if cycle:
             return self._at_once(cycle)
-        names = self._written(e.reader for e in edges)
         for e in edges:
             if any(i.fixed for _, i in e.read.at):
                 return self._fixed(e, names)
@@ -115,16 +137,16 @@ class _Finder:
 
     def _same_step(self, edges: Sequence[_Edge]) -> list[_Edge]:
         """A short cycle that never leaves its step; empty where there is none."""
-        still = [
-            e for e in edges if all(not i.fixed and self._sign(i) == 0 for _, i in e.read.at)
-        ]
+        still = [e for e in edges if all(not i.fixed and self._sign(i) == 0 for _, i in e.read.at)]
         graph = nx.DiGraph()
         graph.add_edges_from((e.source, e.reader) for e in still)
         circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
         circles += [{e.source} for e in still if e.source == e.reader]
         if not circles:
             return []
-        start = min((min(c, key=self.order.__getitem__) for c in circles), key=self.order.get)
+        start = min(
+            (min(c, key=self.order.__getitem__) for c in circles), key=self.order.__getitem__
+        )
         paths = nx.single_source_shortest_path(graph, start)
         back = min((paths[p] for p in graph.predecessors(start) if p in paths), key=len)
         by_ends = {(e.source, e.reader): e for e in reversed(still)}
@@ -173,6 +195,16 @@ class _Finder:
         )
         return Diagnostic("RNN023", message, self._place(e), (), hint)
 
+    def _all_steps(self, e: _Edge, axis: str) -> Diagnostic:
+        origins = self.system.values[e.reader].origins
+        return Diagnostic(
+            "RNN023",
+            f"`{self._owner(e.reader)}` needs all steps of {axis} of what depends on it",
+            origins[0] if origins else None,
+            (),
+            "a running sum is a recurrence of its own: s[t] = s[t-1] + …",
+        )
+
     def _unknown(self, e: _Edge, index: Index) -> Diagnostic:
         dims = sorted(names_of(index.offset))
         text = f"{e.source}[{self._index(e, index.base)}]"
@@ -185,7 +217,7 @@ class _Finder:
         )
 
     def _both_ways(self, edges: Sequence[_Edge], names: list[str]) -> Diagnostic:
-        found = {}
+        found: dict[int | None, _Edge] = {}
         for e in edges:
             for _, index in e.read.at:
                 found.setdefault(self._sign(index), e)
@@ -234,7 +266,9 @@ class _Finder:
         if equals := re.search(r"(?<![=<>!])=(?!=)", span.text):
             start += equals.end()
         text = span.source.text[start : span.end]
-        found = list(re.finditer(rf"(?<![\w.]){re.escape(e.source)}(?![\w'.])(\[[^\[\]]*\])?", text))
+        found = list(
+            re.finditer(rf"(?<![\w.]){re.escape(e.source)}(?![\w'.])(\[[^\[\]]*\])?", text)
+        )
         wanted = [self._index(e, axis) for axis in self._axes(e)]
         for m in found:
             if (m[1] or "").strip("[]").replace(" ", "") == ",".join(wanted):

@@ -352,7 +352,8 @@ def _softmax(x: NDA) -> NDA:
 
 
 def _logsumexp(x: NDA) -> Any:
-    return x.max() + np.log(np.exp(x - x.max()).sum())
+    top = x.max() if np.isfinite(x.max()) else 0.0
+    return top + np.log(np.exp(x - top).sum())
 
 
 _op("sum", "reduce", _reduce_rule, _features(np.sum))

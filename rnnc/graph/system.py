@@ -178,9 +178,9 @@ class System:
         return graph
 
     def pruned(self) -> System:
-        """The system without what none of its results needs."""
+        """The system without what none of its results needs; inputs of states stay."""
         wanted: set[str] = set()
-        todo = list(self.results)
+        todo = [*self.results, *(s.prev for s in self.states if s.prev in self.values)]
         while todo:
             name = todo.pop()
             if name not in wanted:

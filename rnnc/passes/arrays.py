@@ -7,6 +7,7 @@ nothing of the loop is put before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ class Arrays:
 
     def constant(self, value: float | int | bool) -> str:
         """A scalar constant."""
-        key = ("constant", type(value), value)
+        key = ("constant", type(value), repr(value))  # 0.0 and -0.0 are two
         if key not in self._memo:
             kinds: dict[type, Kind] = {bool: "flag", int: "index", float: "real"}
             self._memo[key] = self.emit(
@@ -272,9 +273,7 @@ def _transpose(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) ->
 
 
 def _diag(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
-    n = whole(v.type.shape[0])
-    eye = a.emit(f"{v.name}:eye", "constant", (), (n, n), value=Array(np.eye(n)))
-    return emit("mul", _feature(a, o[0], 1), eye)
+    return emit("diag", o[0].array)
 
 
 def _concat(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
@@ -372,7 +371,9 @@ def _logsumexp(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) ->
     one = (*dims[:dim], 1, *dims[dim + 1 :])
     less = (*dims[:dim], *dims[dim + 1 :])
     top = a.emit(f"{v.name}:top", "max", (array,), one, dims=(dim,), keep=True)
-    top = a.emit(f"{v.name}:finite", "maximum", (top, a.constant(-1e30)), one)  # not -inf
+    size = a.emit(f"{v.name}:size", "abs", (top,), one)
+    finite = a.emit(f"{v.name}:is_finite", "lt", (size, a.constant(math.inf)), one, "flag")
+    top = a.emit(f"{v.name}:finite", "where", (finite, top, a.constant(0.0)), one)
     shifted = a.emit(f"{v.name}:shifted", "sub", (array, top), dims)
     terms = a.emit(f"{v.name}:terms", "exp", (shifted,), dims)
     total = a.emit(f"{v.name}:total", "sum", (terms,), less, dims=(dim,))

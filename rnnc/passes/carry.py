@@ -102,8 +102,8 @@ class _Carry:
         for v in system.values.values():
             for _, r in v.all_reads():
                 index = r.index(axis)
-                if axis in system.values[r.source].axes and index.base == axis:
-                    lag = -whole(index.offset)
+                if axis in system.values[r.source].axes and index.base in (axis, LAST):
+                    lag = -whole(index.offset)  # h[T-1] is an earlier step as well
                     if lag > 0:
                         lags[r.source] = max(lag, lags.get(r.source, 0))
         for v in list(system.values.values()):
@@ -134,7 +134,7 @@ class _Carry:
                     raise _ahead(v, f"it reads {shown}, a later step")
                 if index.base == LAST and self._feeds_time(v):
                     raise _ahead(v, f"steps depend on `{r.source}[{length}]`, the last one")
-                if index.base == LAST and whole(index.offset) != 0:
+                if index.base == LAST and whole(index.offset) > 0:
                     raise _ahead(v, f"it reads `{r.source}[{length}{index.offset:+}]`")
                 if index.base == FIRST and whole(index.offset) > 0:
                     raise _ahead(v, f"it reads `{r.source}[{whole(index.offset) + 1}]`")
@@ -157,8 +157,7 @@ class _Carry:
     # ---------------------------------------------------------------- states
 
     def _input(self, name: str, like: Value, axes: tuple[str, ...], type_: Type) -> Read:
-        # a boundary may lie outside the range of the data: a symbol that only starts sequences
-        limit = () if like.bounds else tuple((k, a) for k, a in like.attrs if k == "range")
+        limit = tuple((k, a) for k, a in like.attrs if k == "range")
         self.values[name] = Value(name, "input", (), type_, axes, limit, (), like.origins)
         return Read(name)
 

@@ -89,7 +89,8 @@ class _Fusion:
                 continue
             source = self.editor.values[term.read.source]
             product = self.editor.matrix_vector(source)
-            if product and term.sign == 1 and self.editor.private(term.read):
+            whole_rows = source.type.shape == root.type.shape  # a length of 1 would stretch
+            if product and whole_rows and term.sign == 1 and self.editor.private(term.read):
                 products.append(product)
             else:
                 recurring.append(term)
@@ -185,13 +186,14 @@ class _Fusion:
     def _fixed(self, group: list[_Sum], base: str, origins: Origins) -> Read | None:
         """The terms that do not recur, of all sums of a group one below the other."""
         rest = [self._fixed_terms(s) for s in group]
+        heights = [s.root.type.shape[0] for s in group]
         if not any(rest):
             return None
         terms: list[Term] = []
-        for vector in self._shared_vectors(rest):
+        for vector in self._shared_vectors(rest, heights):
             matrices = []
-            for mine in rest:
-                found = next(t for t in mine if self._vector_of(t) == vector)
+            for mine, height in zip(rest, heights, strict=True):
+                found = next(t for t in mine if self._vector_of(t, height) == vector)
                 mine.remove(found)
                 product = self.editor.matrix_vector(self.editor.values[found.read.source])
                 assert product is not None
@@ -221,16 +223,19 @@ class _Fusion:
                 out.append(term)
         return out
 
-    def _vector_of(self, term: Term) -> Read | None:
-        """The vector of a term that is a product with a fixed matrix."""
-        if term.sign != 1 or term.read.at:
+    def _vector_of(self, term: Term, height: Size) -> Read | None:
+        """The vector of a term that is a product with a fixed matrix of that many rows."""
+        if term.sign != 1 or term.read.at or self.editor.type(term.read).shape != (height,):
             return None
         product = self.editor.matrix_vector(self.editor.values[term.read.source])
         return product[1] if product else None
 
-    def _shared_vectors(self, rest: list[list[Term]]) -> list[Read]:
+    def _shared_vectors(self, rest: list[list[Term]], heights: list[Size]) -> list[Read]:
         """Vectors that a product of every sum has."""
-        found = [[v for t in mine if (v := self._vector_of(t)) is not None] for mine in rest]
+        found = [
+            [v for t in mine if (v := self._vector_of(t, height)) is not None]
+            for mine, height in zip(rest, heights, strict=True)
+        ]
         return [v for v in dict.fromkeys(found[0]) if all(v in f for f in found)]
 
     def _column(self, terms: list[Term], s: _Sum, base: str, origins: Origins) -> Read:

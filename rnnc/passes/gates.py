@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Array, Read, whole
+from rnnc.graph.types import Array, Read, Type, whole
 from rnnc.passes.editor import MATRIX_VECTOR, Editor
 
-ACTIVATIONS = frozenset(("sigmoid", "tanh"))
+FACTOR = {"sigmoid": 0.5, "tanh": 1.0}  # of the argument of tanh
 
 
 def tanh_gates(system: System) -> System:
@@ -47,12 +47,16 @@ def _rewrite(system: System, total: Value) -> System:
     gates = _gates(editor, total)
     if not any(g.value.op == "sigmoid" for g in gates):
         return system
-    if not all(_scalable(editor, r) for r in total.reads):
+    if not all(_scalable(editor, r, total.type) for r in total.reads):
         return system
-    scale = np.ones(whole(total.type.shape[0]))
+    scale = np.zeros(whole(total.type.shape[0]))
     for g in gates:
-        if g.value.op == "sigmoid":
-            scale[g.start : g.stop] = 0.5
+        rows = scale[g.start : g.stop]
+        factor = FACTOR[g.value.op]
+        if not ((rows == 0) | (rows == factor)).all():
+            return system  # one row under both functions
+        rows[:] = factor
+    scale[scale == 0] = 1  # rows that nothing reads
     editor.change(total.name, "add", [_scaled(editor, r, scale) for r in total.reads])
     active = editor.make(f"{total.name}.tanh", "tanh", (Read(total.name),), (), total.origins)
     for g in gates:
@@ -68,29 +72,29 @@ def _gates(editor: Editor, total: Value) -> list[_Gate]:
     for reader, r in editor.readers(total.name):
         if r.at:
             return []
-        if reader.op in ACTIVATIONS:
+        if reader.op in FACTOR:
             out.append(_Gate(reader, 0, whole(total.type.shape[0])))
             continue
         if reader.op != "slice" or reader.bounds or reader.name in editor.system.results:
             return []
         for last, r2 in editor.readers(reader.name):
-            if r2.at or last.op not in ACTIVATIONS:
+            if r2.at or last.op not in FACTOR:
                 return []
             out.append(_Gate(last, whole(reader.attr("start")), whole(reader.attr("stop"))))
     return out
 
 
-def _scalable(editor: Editor, r: Read) -> bool:
+def _scalable(editor: Editor, r: Read, type_: Type) -> bool:
     """Whether a factor for each row can go into weights."""
     source = editor.values[r.source]
-    if source.type.rank != 1:
+    if source.type != type_:
         return False
     if not source.axes:
         return True
     if not editor.private(r):
         return False
     if source.op == "add":
-        return all(_scalable(editor, x) for x in source.reads)
+        return all(_scalable(editor, x, type_) for x in source.reads)
     return editor.matrix_vector(source) is not None
 
 

@@ -143,7 +143,10 @@ class _Rewriter:
         """An earlier value that computes the same."""
         if value.op in DATA or (value.op == "copy" and value.name in self.results):
             return None
-        key = (value.op, value.reads, value.attrs, value.axes, value.type, value.bounds)
+        attrs = repr(value.attrs) if value.op == "constant" else value.attrs  # 0.0 is not -0.0
+        if value.op == "constant" and isinstance(value.attr("value"), Array):
+            attrs = value.attrs
+        key = (value.op, value.reads, attrs, value.axes, value.type, value.bounds)
         other = self.known.setdefault(key, value)
         return None if other is value or other.name == value.name else other
 
@@ -214,8 +217,9 @@ def _costly(value: Value, rewriter: _Rewriter) -> bool:
     left, right = (rewriter.get(r.source) for r in value.reads)
     if left is None or right is None:
         return True
-    letters = zip(value.attr("left") + value.attr("right"), left.type.shape + right.type.shape,
-                  strict=True)
+    letters = zip(
+        value.attr("left") + value.attr("right"), left.type.shape + right.type.shape, strict=True
+    )
     sizes = dict(letters).values()
     return any(isinstance(s, Dim) for s in sizes) or prod(sizes) > FOLD_LIMIT
 

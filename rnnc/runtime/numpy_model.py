@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,10 +45,7 @@ class NumpyModel:
         :raises UsageError: the file is no such module.
         """
         text = Path(path).read_text(encoding="utf-8")
-        marker = "\nMETADATA = r'''"
-        if marker not in text:
-            raise UsageError(f"{path} was not written by rnnc")
-        return cls(text, parse_ports(text.split(marker, 1)[1].split("'''", 1)[0]))
+        return cls(text, parse_ports(_metadata(text, str(path))))
 
     def load(self, weights: Mapping[str, ArrayLike]) -> None:
         """Take these weights from now on.
@@ -85,6 +83,8 @@ class NumpyModel:
         """
         data = check_inputs(self.ports.inputs, inputs, self.ports.dtype, seed=seed)
         prepared = self._prepared
+        if weights is not None and not self.ports.weights_given and self.ports.params:
+            raise DataError("the model holds its weights; compile it without weights to give them")
         if weights is not None:
             prepared = self._prepare(self._checked(weights))
         if prepared is None:
@@ -102,6 +102,17 @@ class NumpyModel:
     def summary(self) -> str:
         """What goes in and out, as text."""
         return summary(self.ports, "NumPy")
+
+
+def _metadata(text: str, path: str) -> str:
+    """What a module says of itself, read without running it."""
+    try:
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "METADATA":
+                return str(ast.literal_eval(node.value))
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
+    raise UsageError(f"{path} was not written by rnnc")
 
 
 _COUNT = 0

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
 from rnnc.runtime.summary import summary
+from rnnc.runtime.weights import check_weights
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
@@ -98,7 +99,11 @@ class OnnxModel:
         """
         if weights is not None and self.ports.params and not self._params:
             raise DataError("the model holds its weights; compile it without weights to give them")
-        given = check_inputs(self.inputs, {**(weights or {}), **arrays}, self.dtype, seed=seed)
+        all_arrays = dict(arrays)
+        if weights is not None:
+            shapes = {p.name: tuple(int(d) for d in p.dims) for p in self._params}
+            all_arrays.update(check_weights(shapes, weights, self.dtype))
+        given = check_inputs(self.inputs, all_arrays, self.dtype, seed=seed)
         try:
             results = self._session.run(self._outputs, given)
         except Exception as e:  # onnxruntime's errors have no base of their own

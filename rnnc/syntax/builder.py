@@ -225,7 +225,11 @@ class Builder:
         return tree.TargetStatement(item, call, self._expression_after(children, "WHEN"), span=span)
 
     def _distribution(self, children: list[Child], span: Span) -> object:
-        return self._statement(children, span)
+        call = self._statement(children, span)
+        if not isinstance(call, tree.Call):  # `h[t-1](p)` is a product
+            hint = "write categorical(p), bernoulli(p) or normal(mean, sd)"
+            raise self._fail("RNN001", "this is no distribution", span, hint)
+        return call
 
     def _loss(self, children: list[Child], span: Span) -> object:
         found = self._names(children, "NAME")

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping
 
 from rnnc.graph.build.problems import Problems, head, listed, suggestion
-from rnnc.graph.types import Dim, Size, dim, divide, names_of, substitute
+from rnnc.graph.types import Dim, Size, dim, divide, names_of, sign, substitute
 from rnnc.source import Span
 from rnnc.syntax import tree
 
@@ -24,6 +24,7 @@ class Dims:
         self.flexible: set[str] = set()  # open dims that the equations may determine
         self.other: dict[str, str] = {}  # names that a user may take for a size, and what they are
         self.given = self._check_given(model, given)
+        self._impossible: set[Size] = set()
         self._defaults: dict[str, tree.Expr | None] = {}
         for statement in model.statements:
             if isinstance(statement, tree.DimStatement):
@@ -115,7 +116,9 @@ class Dims:
             self.values[name] = None
         others = [(self.spans[n], f"and `{n}`") for n in names[1:]]
         shown = listed([f"`{n}`" for n in names])
-        message = f"{shown} are defined by each other" if others else f"{shown} is defined by itself"
+        message = (
+            f"{shown} are defined by each other" if others else f"{shown} is defined by itself"
+        )
         hint = "give one of them a number" if others else "give it a number, or leave it open"
         self.problems.add("RNN036", message, self.spans[names[0]], labels=others, hint=hint)
 
@@ -127,6 +130,30 @@ class Dims:
             if not quiet:
                 self.problems.add(problem.code, problem.message, problem.span, hint=problem.hint)
             return None
+
+    def shape_size(self, expr: tree.Expr) -> Size | None:
+        """A size in a declared shape; None, told once for each, where it cannot be one."""
+        size = self.size(expr)
+        if size is None or size in self._impossible:
+            return None
+        number = self.value_of(size)
+        if sign(number) == 1 and (isinstance(number, int) or number.names):
+            return size
+        if sign(number) is None:  # n - m: fine as long as n is larger
+            return size
+        self._impossible.add(size)
+        fraction = sign(number) == 1
+        text = expr.span.text
+        shown = [text, *(str(s) for s in (size, number) if str(s) != text)]
+        why = "a size is a whole number" if fraction else "a size is 1 or more"
+        label = []
+        if isinstance(expr, tree.Name) and expr.name in self:
+            label = [(self.spans[expr.name], f"`{expr.name}` is defined here")]
+        message = f"`{shown[0]}` is {' = '.join(shown[1:]) or number}, but {why}"
+        if len(shown) == 1:
+            message = f"a size of {number} is impossible: {why}"
+        self.problems.add("RNN036", message, expr.span, labels=label)
+        return None
 
     def value_of(self, size: Size) -> Size:
         """A size with the dims whose number is known replaced by it."""

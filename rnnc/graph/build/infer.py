@@ -7,13 +7,14 @@ one guess at a time, the surest first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rnnc.graph.build import rules
 from rnnc.graph.build.least import least_shapes
 from rnnc.graph.build.mismatch import Mismatch, Shape, Teller
 from rnnc.graph.build.nodes import Node
+from rnnc.graph.build.order import Worklist
 from rnnc.graph.build.problems import Problems, shape_text
 from rnnc.graph.build.scope import Scope, Variable
 from rnnc.graph.types import Dim, Size, dim, divide, names_of, substitute
@@ -28,13 +29,14 @@ class Inference:
         self.dims = scope.dims
         self.problems: Problems = scope.problems
         self.nodes = [n for n in nodes if n.op != "bad"]
-        self.steps = steps  # the same, and variables, in an order that makes rounds few
+        self.steps = steps  # the same, and variables, each after what it is made of
+        self.work = Worklist(steps)
         self.bindings: dict[str, Size] = {}  # what flexible dims turned out to be
         self.count = 0
-        self.changed = False
         self.numbers: set[str] = set()  # dims that fit by their number alone
         self.failed: set[int] = set()
         self.current: Node | Variable | None = None
+        self.mentions: dict[str, dict[Node | Variable, None]] = {}  # whose sizes name a dim
         self.givers: dict[int, Node | Variable] = {}  # what gave a node or variable its shape
         self.teller = Teller(self.problems, self.nodes, self.shape, self.givers)
 
@@ -57,9 +59,7 @@ class Inference:
 
     def flexible(self, name: str) -> bool:
         """Whether the equations may still say what a dim is."""
-        return name.startswith("?") or (
-            name in self.dims.flexible and name not in self.bindings
-        )
+        return name.startswith("?") or (name in self.dims.flexible and name not in self.bindings)
 
     def unify(self, a: Size, b: Size) -> None:
         """Make two sizes equal, or raise Mismatch."""
@@ -72,8 +72,7 @@ class Inference:
                 known = self.dims.value_of(value)
                 if isinstance(known, int) and known < 1:
                     raise Mismatch
-                self.bindings[name] = value
-                self.changed = True
+                self._bind(name, value)
                 return
         if _is_name(a) and _is_name(b):
             raise Mismatch  # two declared sizes that only happen to be equal are still two
@@ -87,9 +86,23 @@ class Inference:
             solved = self._solve(x, y, force=True) or self._solve(y, x, force=True)
             if solved and isinstance(solved[1], int) and solved[1] > 0:
                 self.dims.values[solved[0]] = solved[1]
-                self.changed = True
+                self.work.everything()
                 return
         raise Mismatch
+
+    def _bind(self, name: str, value: Size) -> None:
+        """A flexible dim turned out to be this."""
+        self.bindings[name] = value
+        for owner in self.mentions.pop(name, {}):
+            self._note(owner, (value,))
+            self.work.changed(owner)
+
+    def _note(self, owner: Node | Variable, sizes: Iterable[object]) -> None:
+        """Remember which flexible dims the sizes of a node or variable mention."""
+        for size in sizes:
+            for name in size.names if isinstance(size, Dim) else ():
+                if self.flexible(name):
+                    self.mentions.setdefault(name, {})[owner] = None
 
     def _solve(self, left: Size, right: Size, force: bool = False) -> tuple[str, Size] | None:
         """The flexible dim in ``left`` for which ``left == right``, where that is one division."""
@@ -124,7 +137,8 @@ class Inference:
         current = self.shape(node)
         if current is None:
             node.shape = shape
-            self.changed = True
+            self._note(node.variable or node, shape)
+            self.work.changed(node)
             if self.current is not None:
                 self.givers[id(node.variable or node)] = self.current
             return
@@ -140,20 +154,23 @@ class Inference:
 
     def run(self) -> None:
         """Find all shapes, reporting what does not fit or stays open."""
+        for step in self.steps:
+            own = step.attrs.values() if isinstance(step, Node) else (step.range,)
+            self._note(step, (*(step.shape or ()), *own))
+        self.work.everything()
         self._propagate()
         while self._guess():
             self._propagate()
+        self.work.everything()  # once more, as a check: nothing new should come of it
+        self._propagate()
         self._finish()
 
     def _propagate(self) -> None:
-        self.changed = True
-        while self.changed:
-            self.changed = False
-            for step in self.steps:
-                if isinstance(step, Node):
-                    self._step(step)
-                else:
-                    self._variable(step)
+        while (step := self.work.next()) is not None:
+            if isinstance(step, Node):
+                self._step(step)
+            else:
+                self._variable(step)
 
     def _step(self, node: Node) -> None:
         rule = rules.RULES.get(node.op)
@@ -186,8 +203,7 @@ class Inference:
         try:
             if v.shape is None:
                 if shape is not None and (shape or not fills):
-                    v.shape = shape
-                    self.changed = True
+                    self._settle(v, shape)
             elif shape is None:
                 if not (fills and v.shape) and not node.bad:
                     self.give(node, v.shape)
@@ -202,7 +218,7 @@ class Inference:
         """Settle one open shape by the likeliest reading; False where there is none left."""
         found = least_shapes(self.scope, self.steps, self.shape)
         for v, shape in found:
-            v.shape = shape
+            self._settle(v, shape)
         if found:
             return True
         for choose in (rules.guess_vector, rules.guess_matrix, rules.guess_same):
@@ -210,13 +226,18 @@ class Inference:
                 if id(node) not in self.failed and self._choose(choose, node):
                     return True
         for node in self.nodes:  # a state with no evidence of a shape is a number
-            v = node.variable
-            if v is None or v.shape is not None or v.bad or id(node) in self.failed:
+            owner = node.variable
+            if owner is None or owner.shape is not None or owner.bad or id(node) in self.failed:
                 continue
-            if v.role in ("equation", "input", "target"):
-                v.shape = ()
+            if owner.role in ("equation", "input", "target"):
+                self._settle(owner, ())
                 return True
         return False
+
+    def _settle(self, v: Variable, shape: Shape) -> None:
+        v.shape = shape
+        self._note(v, shape)
+        self.work.changed(v)
 
     def _choose(self, choose: Callable[[Inference, Node], bool], node: Node) -> bool:
         self.current = node

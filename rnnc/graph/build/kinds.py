@@ -11,8 +11,10 @@ from rnnc.graph.types import Kind
 from rnnc.source import Span
 
 REAL_MAPS = frozenset(
-    ("exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus", "relu", "erf")
-    + ("floor", "div", "pow")
+    (
+        *("exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus", "relu", "erf"),
+        *("floor", "div", "pow"),
+    )
 )
 COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 LOGIC = frozenset(("and", "or", "not"))
@@ -28,7 +30,7 @@ def infer_kinds(scope: Scope, steps: Sequence[Node | Variable]) -> None:
 
     Whole numbers stay whole through + - * and %: a fixed point, starting from nothing.
     """
-    while any([_advance(step) for step in steps]):
+    while sum(_advance(step) for step in steps):
         pass
     nodes = [step for step in steps if isinstance(step, Node)]
     for v in scope.variables.values():

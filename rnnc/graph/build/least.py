@@ -30,6 +30,7 @@ def least_shapes(
         for v in scope.variables.values()
         if v.shape is None and v.role == "equation" and not v.bad and v.node is not None
     ]
+    steps = [step for step in steps if step.shape is None]
     least: dict[Node | Variable, Least] = {}
     while states:
         least = _fixed_point(states, steps, shape)

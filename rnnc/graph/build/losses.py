@@ -1,8 +1,8 @@
 """Losses, metrics and distributions: what is summed, what is averaged, and what counts.
 
-    loss of a target   mean[batch](sum[t](where(when[t], -log p(y[t]), 0)))
-    count              sum[batch](sum[t](where(when[t], 1, 0)))
-    metric             sum[batch](sum[t](where(when[t], m[t], 0))) / count
+loss of a target   mean[batch](sum[t](where(when[t], -log p(y[t]), 0)))
+count              sum[batch](sum[t](where(when[t], 1, 0)))
+metric             sum[batch](sum[t](where(when[t], m[t], 0))) / count
 """
 
 from __future__ import annotations
@@ -143,9 +143,10 @@ def _observe(
     else:
         parameters = tuple(resolver.node(a) for a in call.args)
         when = None if v.when is None else resolver.node(v.when)
-        node = form.loss(call.span, Node("read", v.span, variable=v, axes=frozenset(v.axes)),
-                         *parameters)  # fmt: skip
-        if all([_fits(v, p, scope) for p in (*parameters, when) if p is not None]):
+        here = Node("read", v.span, variable=v, axes=frozenset(v.axes))
+        node = form.loss(call.span, here, *parameters)
+        fits = [_fits(v, p, scope) for p in (*parameters, when) if p is not None]
+        if all(fits):
             found.losses.append(Scalar(v.name, node, v.axes, when, v.span))
             found.observed[v.name] = Observed(call.function, parameters, when)
 
@@ -247,6 +248,7 @@ def _named(lowering: Lowering, name: str, node: Node) -> str:
     """Lower a node under a name of its own."""
     lowering.base = name
     _settle(node)
+    lowering.deep(node)
     made = lowering.value(node)
     value = lowering.values.get(made.source)
     if made.at or value is None or not value.name.startswith(f"{name}."):

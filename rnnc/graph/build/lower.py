@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from rnnc.graph.build.kinds import COMPARE, LOGIC, REAL_MAPS
-from rnnc.graph.build.nodes import Node
+from rnnc.graph.build.nodes import Node, walk_nodes
 from rnnc.graph.build.scope import Scope, Variable
 from rnnc.graph.ops import OPS
 from rnnc.graph.system import Value
@@ -63,6 +63,7 @@ class Lowering:
         self.base = v.name
         axes = self.axes_of(v)
         span = v.span.to(v.node.span)
+        self.deep(v.node)
         operand = self.coerce(v.node, kind)
         made = self.values.get(operand.source)
         if (
@@ -96,6 +97,7 @@ class Lowering:
         for i, b in enumerate(sorted(v.boundaries, key=lambda b: b.span.start)):
             assert b.node is not None
             self.base = f"{v.name}.bound" if i == 0 else f"{v.name}.bound{i + 1}"
+            self.deep(b.node)
             start = self.coerce(b.node, _known(v)[1])
             self.read.add(start.source)
             bounds.append(Bound(b.axis, b.step, start))
@@ -175,12 +177,21 @@ class Lowering:
             self.made[node], self.nodes[name] = name, node
         return Read(self.made[node])
 
+    def deep(self, root: Node) -> None:
+        """Make some of the values far below a node, so that recursion never gets deep."""
+        heights: dict[Node, int] = {}
+        for node in walk_nodes([root]):
+            heights[node] = 1 + max((heights[a] for a in node.args), default=0)
+            if heights[node] % 50 == 0 and node.op in ("map", "product", "concat", "reduce"):
+                self.value(node)
+
     def _make(self, node: Node) -> Read:
         span, args = node.span, node.args
         match node.op:
             case "number":
-                return self.coerce(node, "index" if isinstance(node.attrs["value"], int)
-                                   else "real")
+                return self.coerce(
+                    node, "index" if isinstance(node.attrs["value"], int) else "real"
+                )
             case "dim":
                 return self.emit("size", (), (("size", node.attrs["size"]),), span)
             case "count":
@@ -208,8 +219,10 @@ class Lowering:
             case "part":
                 operand = self.value(args[0])
                 size = self.shape_of(operand)[0]
-                part: Size = (size * 1) / node.attrs["of"] if not isinstance(size, int) else (
-                    size // node.attrs["of"]
+                part: Size = (
+                    (size * 1) / node.attrs["of"]
+                    if not isinstance(size, int)
+                    else (size // node.attrs["of"])
                 )
                 start = part * node.attrs["part"]
                 attrs = (("start", start), ("stop", start + part))
@@ -348,4 +361,3 @@ def _formula(expr: tree.Expr) -> Hashable:
         case tree.Call(function=f, args=(arg,)) if f in ("sqrt", "exp", "log"):
             return (f, _formula(arg))
     raise InternalError(f"not a number: {expr}")
-

@@ -13,6 +13,7 @@ from rnnc.source import Span
 Shape = tuple[Size, ...]
 Labels = list[tuple[Span, str]]
 
+
 class Mismatch(Exception):
     """Two sizes or ranks that cannot be the same.
 
@@ -131,8 +132,9 @@ class Teller:
             inner = left.args[0].span.text if left.op == "transpose" else f"{name}.T"
             hint = f"did you mean {short(inner)}?"
             if a[0] != b[0] or wanted not in (None, a[1]):
-                v = left.variable
-                hint = f"declare it so: {v.name} : {used}" if v and v.role == "param" else ""
+                owner = left.variable
+                known = owner is not None and owner.role == "param"
+                hint = f"declare it so: {name} : {used}" if known else ""
             return left.span, message, hint or None
         return node.span, "these cannot be multiplied", None
 

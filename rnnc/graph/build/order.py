@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import defaultdict
 from collections.abc import Sequence
 
 from rnnc.graph.build.nodes import Node, walk_nodes
@@ -42,6 +44,42 @@ def _by_need(scope: Scope) -> list[Variable]:
                     state[v.name] = True
                     out.append(v)
     return out
+
+
+class Worklist:
+    """What is to be looked at again, in the order of ``steps``: whatever takes part in an
+    equation with something that has changed."""
+
+    def __init__(self, steps: Sequence[Node | Variable]):
+        self._steps = steps
+        self._near: dict[int, set[int]] = defaultdict(set)  # by id, the places it takes part in
+        for place, step in enumerate(steps):
+            self._near[id(step)].add(place)
+            for part in step.args if isinstance(step, Node) else step.nodes:
+                self._near[id(part.variable or part)].add(place)
+        self._heap: list[int] = []
+        self._waiting: set[int] = set()
+
+    def everything(self) -> None:
+        """Look at all steps again."""
+        self._heap = list(range(len(self._steps)))
+        self._waiting = set(self._heap)
+
+    def changed(self, owner: Node | Variable) -> None:
+        """Look at all that has to do with a node or variable."""
+        if isinstance(owner, Node):
+            owner = owner.variable or owner
+        for place in self._near[id(owner)] - self._waiting:
+            self._waiting.add(place)
+            heapq.heappush(self._heap, place)
+
+    def next(self) -> Node | Variable | None:
+        """The first step that waits; None where nothing does."""
+        if not self._heap:
+            return None
+        place = heapq.heappop(self._heap)
+        self._waiting.discard(place)
+        return self._steps[place]
 
 
 def spread_bad(scope: Scope) -> None:

@@ -125,18 +125,20 @@ class Resolver(Calls):
         axis = extra[0]
         length = self.scope.length_name(axis)
         place = next(
-            n for n in walk_nodes([node]) if axis in n.axes and not any(axis in a.axes for a in n.args)
+            n
+            for n in walk_nodes([node])
+            if axis in n.axes and not any(axis in a.axes for a in n.args)
         )
         what = f"`{short(place.span.text)}` varies over {axis}"
         name = place.variable.name if place.variable else None
+        hint: str | None
         if boundary is not None:
             message = f"{what}, but the boundary `{boundary.span.text}` is one value"
             hint = f"its first step is {name}[1]" if name else None
         else:
             message = f"{what}, but `{v.name}` is the same at every step"
-            last = f"read one step ({name}[{length}] is the last) or " if name else ""
-            hint = f"write {v.name}[{axis}], {last}add them up: sum[{axis}](…)"
-            hint = hint if name else f"write {v.name}[{axis}] = …, or sum[{axis}](…) of it"
+            read = f"read one step ({name}[{length}] is the last) " if name else ""
+            hint = f"write {v.name}[{axis}], {read}or add them up: sum[{axis}](…)"
         labels = [] if boundary else [(head(v.span), f"`{v.name}` has no index")]
         self.problems.add("RNN021", message, place.span, labels=labels, hint=hint)
         v.bad = True
@@ -289,8 +291,8 @@ class Resolver(Calls):
         if self.latex or name.split(".")[0] in self.layers:
             return self.bad(span)  # it may well be defined there
         if name in ("T", "t"):
-            hint = f"its axis is {listed(list(scope.axes))}"
-            return self.fail("RNN020", f"this model has no axis for `{name}`", span, hint)
+            has = f"its axis is {listed(list(scope.axes))}"
+            return self.fail("RNN020", f"this model has no axis for `{name}`", span, has)
         known = [*scope.variables, *scope.dims]
         hint = self._apart(name) or suggestion(name, known)
         if hint is None and indexed:
@@ -351,7 +353,9 @@ class Resolver(Calls):
     def _lookup(self, v: Variable, expr: tree.Indexed) -> Node:
         """``E[w[t]]``, a row of a table."""
         parts = [n for x in expr.index for n in walk(x) if isinstance(n, tree.Expr)]
-        plain = all(isinstance(n, tree.Name | tree.Number | tree.Binary | tree.Unary) for n in parts)
+        plain = all(
+            isinstance(n, tree.Name | tree.Number | tree.Binary | tree.Unary) for n in parts
+        )
         names = [n.name for n in parts if isinstance(n, tree.Name)]
         axes = [n for n in names if n in self.scope.axes or self.scope.axis_of_length(n)]
         if plain and axes:

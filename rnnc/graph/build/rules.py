@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnc.graph.build.mismatch import Mismatch, Shape
 from rnnc.graph.build.nodes import Node
-from rnnc.graph.build.problems import shape_text, short
+from rnnc.graph.build.problems import shape_text, shape_words, short
 from rnnc.graph.types import Dim, Size, divide, names_of, sign
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _transpose(self: Inference, node: Node) -> None:
         if not 1 <= len(shape) <= 2:
             message = f"only a matrix or a vector has a transpose, and this is {shape_text(shape)}"
             raise Mismatch("RNN031", message, a.span)
-        self.give(node, shape[::-1])
+        self.give(node, tuple(reversed(shape)))
     elif result is not None and len(result) == 2:
         self.give(a, result[::-1])
 
@@ -121,14 +121,15 @@ def _concat(self: Inference, node: Node) -> None:
     shapes = [self.shape(a) for a in node.args]
     result = self.shape(node)
     known = [s for s in shapes if s is not None]
-    matrices = [s for s in known if len(s) == 2]
-    if matrices:  # one below the other
-        if any(len(s) != 2 for s in known):
-            hint = "vectors join to a longer vector, matrices of one width to a higher matrix"
-            raise Mismatch("RNN031", "a vector and a matrix cannot be joined", node.span, hint)
-        for s in matrices[1:]:
-            self.unify(matrices[0][1], s[1])
-    tail = matrices[0][1:] if matrices else ()
+    ranks = {max(len(s), 1) for s in known}
+    if len(ranks) > 1 or max(ranks, default=1) > 2:
+        hint = "vectors join to a longer vector, matrices of one width to a higher matrix"
+        words = " and ".join(dict.fromkeys(map(shape_words, known)))
+        raise Mismatch("RNN031", f"{words} cannot be joined", node.span, hint)
+    tail = known[0][1:] if known else ()  # of matrices: one stands below the other
+    for other in known[1:]:
+        if tail:
+            self.unify(tail[0], other[1])
     total: Size = 0
     for s in known:
         total = total + (s[0] if s else 1)
@@ -168,7 +169,9 @@ def _slice(self: Inference, node: Node) -> None:
         return
     name = short(node.args[0].span.text)
     if not shape:
-        raise Mismatch("RNN031", f"slice takes a vector, and `{name}` is a scalar", node.args[0].span)
+        raise Mismatch(
+            "RNN031", f"slice takes a vector, and `{name}` is a scalar", node.args[0].span
+        )
     size = self.resolve(shape[0])
     low, length = self.dims.value_of(start), self.dims.value_of(stop - start)
     room = self.dims.value_of(size - stop)
@@ -219,9 +222,9 @@ def _gather(self: Inference, node: Node) -> None:
 def _check_rows(self: Inference, node: Node, shape: Shape, limit: Size) -> None:
     """A table has a row for every index."""
     rows, top = self.dims.value_of(shape[0]), self.dims.value_of(self.resolve(limit))
-    if not any(self.flexible(n) for n in names_of(self.resolve(shape[0]))):
-        if isinstance(rows, int) and isinstance(top, int) and rows >= top:
-            return
+    settled = not any(self.flexible(n) for n in names_of(self.resolve(shape[0])))
+    if settled and isinstance(rows, int) and isinstance(top, int) and rows >= top:
+        return
     try:
         self.unify(shape[0], limit)
     except Mismatch:

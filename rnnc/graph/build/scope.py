@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnnc.graph.build.dims import Dims, walk
+from rnnc.graph.build.axes import CONSTANTS, Axes
+from rnnc.graph.build.dims import Dims
 from rnnc.graph.build.functions import FUNCTIONS
 from rnnc.graph.build.nodes import Node
-from rnnc.graph.build.problems import Problems, head, listed, suggestion
-from rnnc.graph.types import FIRST, LAST, Dim, Index, Kind, Size, sign
+from rnnc.graph.build.problems import Problems, head, suggestion
+from rnnc.graph.types import FIRST, Dim, Index, Kind, Size, sign
 from rnnc.source import Span
 from rnnc.syntax import tree
 
 Role = Literal["input", "param", "const", "target", "equation"]
-
-CONSTANTS = frozenset(("pi", "inf", "training", "batch", "loss"))
 
 
 @dataclass(eq=False)
@@ -63,84 +62,17 @@ class Variable:
         return [n for n in found if n is not None]
 
 
-class Scope:
+class Scope(Axes):
     """The names of one model. Building it reports duplicates, reserved names and bad shapes."""
 
     def __init__(self, model: tree.Model, sizes: Mapping[str, int], problems: Problems):
-        self.model = model
-        self.problems = problems
-        self.dims = Dims(model, sizes, problems)
-        self.axes: dict[str, tree.AxisStatement | None] = {}
-        self.axis_sizes: dict[str, Size] = {}
         self.variables: dict[str, Variable] = {}
-        self._impossible: set[Size] = set()
-        self._collect_axes()
+        super().__init__(model, Dims(model, sizes, problems), problems)
         for name in self.dims:
             self.check_name(name, self.dims.spans[name])
         self._collect_declared()
         self._collect_equations()
         self._find_flexible()
-
-    # ---------------------------------------------------------------- axes
-
-    def _collect_axes(self) -> None:
-        where: dict[str, Span] = {}
-        for statement in self.model.statements:
-            if isinstance(statement, tree.AxisStatement):
-                self._declare_axis(statement, where)
-            for item in _given(statement):
-                for axis in item.axes:
-                    where.setdefault(axis, item.span)
-        for axis in where:
-            self.axes.setdefault(axis, None)
-        if not self.axes or any(
-            isinstance(s, tree.Equation) and any(_names_axis(x, "t") for x in s.left)
-            for s in self.model.statements
-        ):
-            self.axes.setdefault("t", None)
-        if len(self.axes) > 1:
-            message = (
-                f"model {self.model.name} has several axes, {listed(list(self.axes))}; "
-                "this version compiles models with one"
-            )
-            second = where.get(list(self.axes)[1]) or next(iter(where.values()), self.model.span)
-            self.problems.add("RNN091", message, second)
-        for axis in self.axes:
-            self.dims.other[axis] = "the number of a step"
-            self.dims.other[self.length_name(axis)] = "the number of steps"
-            if axis in FUNCTIONS or axis in CONSTANTS:
-                message = f"`{axis}` has a meaning already; choose another name for the axis"
-                self.problems.add("RNN012", message, where.get(axis, self.model.span))
-
-    def _declare_axis(self, statement: tree.AxisStatement, where: dict[str, Span]) -> None:
-        name = statement.name
-        if name in self.axes:
-            first = [(where[name], "first here")]
-            self.problems.add("RNN011", f"axis `{name}` is defined twice", statement.span, labels=first)
-            return
-        self.axes[name] = statement
-        where[name] = statement.span
-        if statement.length == name or statement.length in CONSTANTS | FUNCTIONS.keys():
-            message = f"`{statement.length}` cannot be the number of steps of `{name}`"
-            hint = f"give the length a name of its own: axis {name} : {name.upper()}"
-            self.problems.add("RNN012", message, statement.span, hint=hint)
-        if statement.size is not None:
-            size = self._shape_size(statement.size)
-            if size is not None:
-                self.axis_sizes[name] = size
-
-    @property
-    def single(self) -> bool:
-        """Whether there is one axis; what else is said of indices may be wrong where not."""
-        return len(self.axes) == 1
-
-    def length_name(self, axis: str) -> str:
-        """The name of an axis' length: as declared, else the upper-case letter."""
-        declared = self.axes.get(axis)
-        return declared.length if declared else axis.upper()
-
-    def axis_of_length(self, name: str) -> str | None:
-        return next((a for a in self.axes if self.length_name(a) == name), None)
 
     # ---------------------------------------------------------------- declarations
 
@@ -168,12 +100,12 @@ class Scope:
         variable = Variable(item.name, role, item.axes, item.span, kind="real")
         match item.type:
             case tree.ShapeType(sizes=sizes):
-                shape = [self._shape_size(s) for s in sizes]
+                shape = [self.dims.shape_size(s) for s in sizes]
                 known = tuple(s for s in shape if s is not None)
                 variable.bad = len(known) < len(shape)
                 variable.shape = None if variable.bad else known
             case tree.IndexType(size=size_expr):
-                variable.range = self._shape_size(size_expr)
+                variable.range = self.dims.shape_size(size_expr)
                 variable.kind, variable.shape = "index", ()
             case tree.FlagType():
                 variable.kind, variable.shape = "flag", ()
@@ -190,30 +122,6 @@ class Scope:
             self.problems.add("RNN033", message, item.type.span)
             variable.bad = True
         return variable if self._add(variable) else None
-
-    def _shape_size(self, expr: tree.Expr) -> Size | None:
-        """A size in a declared shape; None, told once for each, where it cannot be one."""
-        size = self.dims.size(expr)
-        if size is None or size in self._impossible:
-            return None
-        number = self.dims.value_of(size)
-        if sign(number) == 1 and (isinstance(number, int) or number.names):
-            return size
-        if sign(number) is None:  # n - m: fine as long as n is larger
-            return size
-        self._impossible.add(size)
-        fraction = sign(number) == 1
-        text = expr.span.text
-        shown = [text, *(str(s) for s in (size, number) if str(s) != text)]
-        why = "a size is a whole number" if fraction else "a size is 1 or more"
-        label = []
-        if isinstance(expr, tree.Name) and expr.name in self.dims:
-            label = [(self.dims.spans[expr.name], f"`{expr.name}` is defined here")]
-        message = f"`{shown[0]}` is {' = '.join(shown[1:]) or number}, but {why}"
-        if len(shown) == 1:
-            message = f"a size of {number} is impossible: {why}"
-        self.problems.add("RNN036", message, expr.span, labels=label)
-        return None
 
     # ---------------------------------------------------------------- equations
 
@@ -277,10 +185,12 @@ class Scope:
         if len(left.index) != 1:
             message = f"`{left.name}` has {len(left.index)} indices, but the model one axis, {axis}"
             self.problems.add("RNN020", message, left.span)
-            return self._given_up(left, axis)
+            self._given_up(left, axis)
+            return None
         index = self.time_index(left.index[0], axis)
         if index is None:
-            return self._given_up(left, axis)
+            self._given_up(left, axis)
+            return None
         text = f"`{left.name}[{left.index[0].span.text}]`"
         if index.base == axis:
             self.problems.add(
@@ -290,7 +200,8 @@ class Scope:
                 hint=f"say what holds at step {axis}: {left.name}[{axis}] = …, "
                 f"reading {left.name}[{axis}-1] or {left.name}[{axis}+1] on the right",
             )
-            return self._given_up(left, axis)
+            self._given_up(left, axis)
+            return None
         before = index.base == FIRST
         if sign(index.offset) != (-1 if before else 1):
             length = self.length_name(axis)
@@ -309,58 +220,9 @@ class Scope:
     def _given_up(self, left: tree.Left, axis: str) -> None:
         """So that readers of ``h`` do not hear that there is none."""
         if left.name not in self.variables:
-            self.variables[left.name] = Variable(left.name, "equation", (axis,), left.span, bad=True)
-
-    # ---------------------------------------------------------------- time
-
-    def time_index(self, expr: tree.Expr, axis: str) -> Index | None:
-        """Where an index expression points on an axis: ``t-1``, ``0``, ``T+1``; None after a
-        diagnostic."""
-        base: str | None = None
-        offset: Size = 0
-        for factor, part in _linear(expr):
-            if isinstance(part, tree.Name) and self._is_base(part.name):
-                if base is not None or factor != 1:
-                    return self._strided(expr, axis)
-                base = part.name if part.name in self.axes else LAST
-                continue
-            names = [n for n in walk(part) if isinstance(n, tree.Name | tree.Indexed | tree.Call)]
-            if any(isinstance(n, tree.Name) and self._is_base(n.name) for n in names):
-                return self._strided(expr, axis)
-            for n in names:
-                if not isinstance(n, tree.Name) or n.name not in self.dims:
-                    return self._no_index(n, axis)
-            size = self.dims.size(part)
-            if size is None:
-                return None
-            offset = offset + factor * size
-        if isinstance(number := self.dims.value_of(offset), Dim) and not number.names:
-            message = f"`{expr.span.text}` is no whole number of steps"
-            self.problems.add("RNN020", message, expr.span)
-            return None
-        return Index(FIRST, offset - 1) if base is None else Index(base, offset)
-
-    def _is_base(self, name: str) -> bool:
-        return name in self.axes or self.axis_of_length(name) is not None
-
-    def _no_index(self, part: tree.Name | tree.Indexed | tree.Call, axis: str) -> None:
-        if isinstance(part, tree.Name) and part.name not in self.variables:
-            message = f"`{part.name}` is no axis of this model"
-            also = f", or a dim: declare it, dim {part.name}"
-        else:
-            message = f"`{part.span.text}` is a value, not a step"
-            also = ""
-        hint = f"an index is {axis}, {axis}-1, 0 or {self.length_name(axis)}{also}"
-        self.problems.add("RNN020", message, part.span, hint=hint)
-
-    def _strided(self, expr: tree.Expr, axis: str) -> None:
-        self.problems.add(
-            "RNN022",
-            f"`{expr.span.text}` is a strided or computed index",
-            expr.span,
-            hint=f"an index is {axis} plus or minus a whole number, a number, or "
-            f"{self.length_name(axis)}; prepare other orders in the data",
-        )
+            self.variables[left.name] = Variable(
+                left.name, "equation", (axis,), left.span, bad=True
+            )
 
     # ---------------------------------------------------------------- helpers
 
@@ -408,35 +270,6 @@ class Scope:
         if why:
             message = f"`{name}` is {why}; choose another name"
             self.problems.add("RNN012", message, span, hint=hint)
-
-
-def _given(statement: tree.Statement) -> tuple[tree.Declared, ...]:
-    """What a statement says the user supplies."""
-    match statement:
-        case tree.InputStatement(items=items):
-            return items
-        case tree.TargetStatement(item=item):
-            return (item,)
-    return ()
-
-
-def _linear(expr: tree.Expr) -> Iterator[tuple[int, tree.Expr]]:
-    """The terms of a sum, each with its sign."""
-    todo = [(1, expr)]
-    while todo:
-        factor, part = todo.pop()
-        match part:
-            case tree.Binary(op="+" | "-" as op, left=left, right=right):
-                todo.append((factor if op == "+" else -factor, right))
-                todo.append((factor, left))
-            case tree.Unary(op="-", operand=operand):
-                todo.append((-factor, operand))
-            case _:
-                yield factor, part
-
-
-def _names_axis(left: tree.Left, axis: str) -> bool:
-    return any(isinstance(n, tree.Name) and n.name == axis for x in left.index for n in walk(x))
 
 
 def _show_axes(axes: tuple[str, ...]) -> str:
