@@ -187,11 +187,13 @@ class Stream:
         """
         if not self.states:
             self.states = self._first(inputs)
-        elif (batch := self._batch(inputs)) != (known := self._batch(self.states)):
-            raise DataError(
-                f"this stream is in the middle of {known} sequences, and these are {batch}; "
-                "reset() begins anew"
-            )
+        else:
+            batch, known = self._batch(inputs), self._batch(self.states)
+            if batch and known and batch != known:
+                raise DataError(
+                    f"this stream is in the middle of {known} sequences, and these are {batch}; "
+                    "reset() begins anew"
+                )
         takes = {p.name for p in self.model.ports.inputs}
         starts = {p.name for p in self._start.ports.inputs} - takes
         now = {k: v for k, v in inputs.items() if k not in starts}  # the start alone wants those
@@ -207,16 +209,17 @@ class Stream:
             if port.name in states:
                 state = np.asarray(states[port.name])
                 if port.dims[:1] == ("batch",) and state.ndim < len(port.dims):
-                    batch = self._batch(inputs)
+                    batch = self._batch(inputs) or 1
                     state = np.broadcast_to(state, (batch, *state.shape))
                 out[port.name] = state
         return out
 
-    def _batch(self, inputs: Mapping[str, ArrayLike]) -> int:
-        for port in self.model.ports.inputs:
+    def _batch(self, inputs: Mapping[str, ArrayLike]) -> int | None:
+        """How many sequences these arrays are for, if any of them tells."""
+        for port in (*self.model.ports.inputs, *self._start.ports.inputs):
             if port.dims[:1] == ("batch",) and port.name in inputs:
                 return int(np.shape(inputs[port.name])[0])
-        return 1
+        return None
 
 
 def parse(text: str, *, model: str | None = None, name: str = "<text>", **sizes: int) -> Spec:

@@ -13,7 +13,8 @@ divided by the largest absolute entry of the reference (by 1 where that is all z
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,10 +193,12 @@ def assert_all_agree(
                        seed=seed, dtype=dtype)  # fmt: skip
     runs = _Runs(spec, inputs, params, batch, steps, dtype, seed, training)
     errors: dict[str, float] = {}
-    for form, run in runs.all():
+    for form, names, run in runs.all():
         found = run() if unrolled or "unrolled" not in form else None
         if found is None:
             continue
+        if found.keys() != names:
+            raise AssertionError(f"{spec.name}, {form}: it gives {[*found]}, not {[*names]}")
         for name, array in found.items():
             error = _compare(spec, form, name, array, wanted[name], dtype, tolerance)
             errors[form] = max(error, errors.get(form, 0.0))
@@ -253,19 +256,19 @@ class _Runs:
         self.seed = seed
         self.training = training
 
-    def all(self) -> Iterable[tuple[str, Run]]:
-        """The forms with their names; each gives its results, or None where it does not exist."""
-        modes = ["predict"] if self.spec.system.outputs else []
-        modes += ["loss"] if self.spec.system.losses or self.spec.system.metrics else []
+    def all(self) -> Iterator[tuple[str, Set[str], Run]]:
+        """The forms with the names of their results; each runs, or gives None where it does not
+        exist."""
+        system = self.spec.system
+        outputs = dict.fromkeys(system.outputs).keys()
+        scalars = {**system.losses, **system.metrics, **system.counts}.keys()
+        modes = [(m, n) for m, n in (("predict", outputs), ("loss", scalars)) if n]
         for backend in ("numpy", "onnx"):
-            for mode in modes:
-                yield backend, lambda b=backend, m=mode: self._model(b, m, None)  # type: ignore[misc]
-                yield (
-                    f"{backend} unrolled",
-                    lambda b=backend, m=mode: self._model(b, m, self.steps),  # type: ignore[misc]
-                )
-            if not self.training and self.spec.system.outputs:
-                yield f"{backend} step", lambda b=backend: self._steps(b)  # type: ignore[misc]
+            for mode, names in modes:
+                yield backend, names, partial(self._model, backend, mode, None)
+                yield f"{backend} unrolled", names, partial(self._model, backend, mode, self.steps)
+            if outputs and not self.training:
+                yield f"{backend} step", outputs, partial(self._steps, backend)
 
     def _model(self, backend: str, mode: str, unroll: int | None) -> Arrays:
         # a rolled model holds its weights, an unrolled one is given them: both ways are tried

@@ -85,6 +85,17 @@ SPECS = {
         x[0] = x[1]
         y[t] = x[t] - x[t-1]
         output y""",
+    "one entry of a buffer as a view": """
+        dim m = 3
+        param W : [m, m]
+        v[t] = tanh(logsumexp(tanh(v[t+3])) * W)
+        v[T+2] = eye(m)
+        output v""",
+    "a start with the batch of another input": """
+        input q : [3], s[t] : []
+        h[0] = q
+        h[t] = 0.5 * h[t-2] + s[t]
+        output h""",
     "three primes in a name": """
         input x[t] : [2]
         h'''[t] = 0.5 * h'''[t-1] + x[t]

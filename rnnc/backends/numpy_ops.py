@@ -115,7 +115,8 @@ def _unsqueeze(w: Writer, s: Compute, a: list[str]) -> str:
 def _squeeze(w: Writer, s: Compute, a: list[str]) -> str:
     rank = len(w.plan.arrays[s.target].dims) + len(s.attr("at"))
     at = s.attr("at")
-    return f"{a[0]}[{', '.join('0' if i in at else ':' for i in range(rank))}]"
+    places = ["0" if i in at else ":" for i in range(rank)]
+    return f"{a[0]}[{', '.join(places)}{_memory(w, s)}]"
 
 
 def _shift(w: Writer, s: Compute, a: list[str]) -> str:
@@ -130,7 +131,12 @@ def _shift(w: Writer, s: Compute, a: list[str]) -> str:
 
 
 def _pick(w: Writer, s: Compute, a: list[str]) -> str:
-    return f"{a[0]}[{':, ' * s.attr('dim')}{s.attr('index')}]"
+    return f"{a[0]}[{':, ' * s.attr('dim')}{s.attr('index')}{_memory(w, s)}]"
+
+
+def _memory(w: Writer, s: Compute) -> str:
+    """One entry is taken as an array, so that it stays a view of the memory it is in."""
+    return "" if w.plan.arrays[s.target].dims else ", ..."
 
 
 def _diag(w: Writer, s: Compute, a: list[str]) -> str:

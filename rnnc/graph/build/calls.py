@@ -35,7 +35,8 @@ class Calls(ABC):
     def call(self, expr: tree.Call) -> Node:
         """The node of a call."""
         name, span = expr.function, expr.span
-        if name in self.scope.variables or name in self.scope.dims:
+        known = self.scope.variables.get(name)
+        if name in self.scope.dims or (known and not (known.bad and name in FUNCTIONS)):
             return self._product(expr)
         if name == "split":
             return self.fail(

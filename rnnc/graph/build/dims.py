@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 
+from rnnc.graph.build.functions import FUNCTIONS
 from rnnc.graph.build.problems import Problems, head, listed, suggestion
 from rnnc.graph.types import Dim, Size, dim, divide, names_of, sign, substitute
 from rnnc.source import Span
@@ -22,7 +23,8 @@ class Dims:
         self.values: dict[str, Size | None] = {}
         self.spans: dict[str, Span] = {}
         self.flexible: set[str] = set()  # open dims that the equations may determine
-        self.other: dict[str, str] = {}  # names that a user may take for a size, and what they are
+        # names that a user may take for a size, and what they are
+        self.other = dict.fromkeys(("pi", "inf", "training", "batch"), "a word of the language")
         self.given = self._check_given(model, given)
         self._impossible: set[Size] = set()
         self._defaults: dict[str, tree.Expr | None] = {}
@@ -199,6 +201,8 @@ class Dims:
             return value if isinstance(value, Dim) and name not in self.given else dim(name)
         if name in self.other:
             raise _NotSize("RNN036", f"`{name}` is {self.other[name]}, not a size", expr)
+        if name in FUNCTIONS:
+            raise _NotSize("RNN036", f"`{name}` is a function, not a size", expr)
         hint = suggestion(name, self) or f"declare it: dim {name}"
         raise _NotSize("RNN010", f"unknown size `{name}`", expr, hint)
 

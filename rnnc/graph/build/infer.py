@@ -159,7 +159,8 @@ class Inference:
             self._note(step, (*(step.shape or ()), *own))
         self.work.everything()
         self._propagate()
-        while self._guess():
+        # beside a mistake a guess is likely to be wrong, and to be complained about
+        while not self.problems.found and self._guess():
             self._propagate()
         self.work.everything()  # once more, as a check: nothing new should come of it
         self._propagate()

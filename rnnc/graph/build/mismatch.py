@@ -55,7 +55,9 @@ class Teller:
 
     def tell(self, node: Node, mismatch: Mismatch) -> None:
         """Report that a node's operands, or what is wanted of it, do not fit."""
-        span, hint, labels = mismatch.span or node.span, mismatch.hint, self.operands(node.args)
+        span, hint = mismatch.span or node.span, mismatch.hint
+        # what a function is made of inside has the span of its call
+        labels = self.operands([a for a in node.args if a.span != node.span])
         if mismatch.message:
             message = mismatch.message
         elif node.op == "product" and mismatch.subject is not node:
@@ -92,7 +94,7 @@ class Teller:
             shape, v = self.shape(n), n.variable
             if shape is None or n.bad or (v is None and not n.args):
                 continue
-            if v is None or v.span.line == n.span.line:
+            if v is None or (v.span.line == n.span.line and v.span != n.span):
                 out.append((n.span, f"`{short(n.span.text)}` is {shape_text(shape)}"))
             elif v.range is not None:
                 out.append((v.span, f"`{v.name}` is index({v.range})"))

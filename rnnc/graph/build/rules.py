@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnc.graph.build.mismatch import Mismatch, Shape
 from rnnc.graph.build.nodes import Node
-from rnnc.graph.build.problems import shape_text, shape_words, short
+from rnnc.graph.build.problems import head, shape_text, shape_words, short
 from rnnc.graph.types import Dim, Size, divide, names_of, sign
 
 if TYPE_CHECKING:
@@ -207,6 +207,8 @@ def _gather(self: Inference, node: Node) -> None:
             self.give(table, (limit, *result))
         return
     if not shape:
+        if table.span == node.span and table.args:  # a likelihood: log(p)[y]
+            _takes(self, table.args[0], 1, head(node.span).text)
         message = f"`{short(table.span.text)}` is a scalar and has no rows"
         raise Mismatch("RNN031", message, table.span)
     if limit is not None:

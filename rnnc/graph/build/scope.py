@@ -68,6 +68,9 @@ class Scope(Axes):
     def __init__(self, model: tree.Model, sizes: Mapping[str, int], problems: Problems):
         self.variables: dict[str, Variable] = {}
         super().__init__(model, Dims(model, sizes, problems), problems)
+        for statement in model.statements:
+            for item, what in _declared(statement):
+                self.dims.other.setdefault(item.name, what)
         for name in self.dims:
             self.check_name(name, self.dims.spans[name])
         self._collect_declared()
@@ -248,12 +251,12 @@ class Scope(Axes):
             if known is not None:
                 known.bad = True  # which of the two is meant is not known
             return False
-        self.check_name(name, span)
+        variable.bad = not self.check_name(name, span) or variable.bad
         self.variables[name] = variable
         return True
 
-    def check_name(self, name: str, span: Span) -> None:
-        """Report a name that means something already."""
+    def check_name(self, name: str, span: Span) -> bool:
+        """Whether a name is free; reports one that means something already."""
         why, hint = None, None
         if name in self.axes or name == "t":
             why = "the number of a step"
@@ -270,7 +273,22 @@ class Scope(Axes):
         if why:
             message = f"`{name}` is {why}; choose another name"
             self.problems.add("RNN012", message, span, hint=hint)
+        return why is None
 
 
 def _show_axes(axes: tuple[str, ...]) -> str:
     return f"[{', '.join(axes)}]" if axes else ""
+
+
+def _declared(statement: tree.Statement) -> list[tuple[tree.Declared, str]]:
+    """The names that a statement declares, each with what it makes of them."""
+    match statement:
+        case tree.InputStatement(items=items):
+            return [(item, "an input") for item in items]
+        case tree.ParamStatement(items=items):
+            return [(item, "a param") for item in items]
+        case tree.ConstStatement(item=item):
+            return [(item, "a const")]
+        case tree.TargetStatement(item=item):
+            return [(item, "a target")]
+    return []
