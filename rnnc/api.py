@@ -43,11 +43,15 @@ class Spec:
     Made by :func:`load` and :func:`parse`.
     """
 
-    def __init__(self, source: Source, model: str | None, sizes: Mapping[str, int]):
+    def __init__(
+        self, source: Source, model: str | None, sizes: Mapping[str, int | tuple[int, ...]]
+    ):
         file = parse_source(source)
         self.source = source
         self.tree = compiler.choose(file, model)
-        self.system: System = build(self.tree, sizes)
+        numbers = {n: s for n, s in sizes.items() if not isinstance(s, tuple)}
+        shapes = {n: s for n, s in sizes.items() if isinstance(s, tuple)}
+        self.system: System = build(self.tree, numbers, shapes)
         self.sizes = dict(sizes)
 
     @property
@@ -222,8 +226,10 @@ class Stream:
         return None
 
 
-def parse(text: str, *, model: str | None = None, name: str = "<text>", **sizes: int) -> Spec:
-    """A spec from its text; sizes of dims by name.
+def parse(
+    text: str, *, model: str | None = None, name: str = "<text>", **sizes: int | tuple[int, ...]
+) -> Spec:
+    """A spec from its text; sizes of dims, and shapes of ``any`` inputs, by name.
 
     :raises SpecError: with every problem found.
     """
@@ -232,8 +238,9 @@ def parse(text: str, *, model: str | None = None, name: str = "<text>", **sizes:
     return Spec(Source(text, name), model, sizes)
 
 
-def load(name: str | Path, *, model: str | None = None, **sizes: int) -> Spec:
-    """A spec from a file (``lstm.rnn``) or from the library (``LSTM``); sizes of dims by name.
+def load(name: str | Path, *, model: str | None = None, **sizes: int | tuple[int, ...]) -> Spec:
+    """A spec from a file (``lstm.rnn``) or from the library (``LSTM``); sizes of dims, and shapes
+    of ``any`` inputs, by name.
 
     :raises SpecError: with every problem found.
     :raises UsageError: there is no such file or library model.

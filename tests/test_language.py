@@ -1368,3 +1368,14 @@ def test_stream_with_an_input_that_only_the_start_reads() -> None:
         {},
     )
     assert "numpy step" in errors
+
+
+def test_a_model_of_any_shape() -> None:
+    text = "model EMA\nparam a : [] ~ constant(0.5)\ninput x[t] : any\n"
+    text += "h[t] = a * h[t-1] + (1 - a) * x[t]\noutput h\n"
+    assert rnnc.parse(text).bound["h"].type.shape == ()
+    spec = rnnc.parse(text, x=(2, 3))
+    assert spec.bound["h"].type.shape == (2, 3)
+    assert_all_agree(spec, batch=2, steps=3)
+    with pytest.raises(rnnc.SpecError, match="no input declared `any`"):
+        rnnc.parse(text, a=(2,))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnc.cli.common import (
+    Sizes,
     echo,
     echo_json,
     format_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @format_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 def check(
-    files: tuple[str, ...], model: str | None, sizes: dict[str, int], format_: str, quiet: bool
+    files: tuple[str, ...], model: str | None, sizes: Sizes, format_: str, quiet: bool
 ) -> int:
     """Check specs: print every problem, or each model's values with their shapes.
 
@@ -94,7 +95,7 @@ class _Findings:
             except UsageError as error:
                 self.unread.append(str(error))
 
-    def check(self, sizes: dict[str, int]) -> None:
+    def check(self, sizes: Sizes) -> None:
         """Build every model; a size serves those that have it, and must serve one."""
         from rnnc.api import Spec
 

@@ -92,12 +92,18 @@ class Later(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -> dict[str, int]:
-    sizes: dict[str, int] = {}
+Sizes = dict[str, int | tuple[int, ...]]
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -> Sizes:
+    sizes: Sizes = {}
     for item in items:
         name, equals, number = (part.strip() for part in item.partition("="))
         if not equals or not name or not number:
             raise click.BadParameter(f"{item!r} is not of the form NAME=NUMBER, such as n=28")
+        if re.fullmatch(r"\[\s*\d*(\s*,\s*\d+)*\s*\]", number):  # the shape of an `any` input
+            sizes[name] = tuple(int(x) for x in re.findall(r"\d+", number))
+            continue
         if not re.fullmatch(r"[+-]?\d+", number):
             more = "; give --set once for each size" if "," in number or "=" in number else ""
             raise click.BadParameter(f"{number!r} is not a whole number: {name} is a size{more}")
@@ -109,7 +115,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -
 
 set_option = click.option(
     "--set", "sizes", multiple=True, metavar="NAME=NUMBER", callback=_sizes,
-    help="The size of a dim (n=28); once for each.",
+    help="The size of a dim (n=28), or the shape of an `any` input (x=[3]); once for each.",
 )  # fmt: skip
 model_option = click.option(
     "--model", metavar="NAME", help="The model of the file; else it is the last one."
@@ -151,7 +157,7 @@ def echo_json(data: object) -> None:
     echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
-def load_spec(file: str, model: str | None, sizes: Mapping[str, int]) -> Spec:
+def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
     """The chosen model of a file or of the library."""
     from rnnc import api
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rnnc.cli.common import (
+    Sizes,
     check_target,
     diagnostics_as_asked,
     echo,
@@ -61,7 +62,7 @@ def compile_(
     model: str | None,
     mode: str | None,
     unroll: int | None,
-    sizes: dict[str, int],
+    sizes: Sizes,
     weights: Path | None,
     weights_as_inputs: bool,
     seed: int | None,

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnc.cli.common import check_target, echo, load_spec, model_option, say, set_option, written
+from rnnc.cli.common import (
+    Sizes,
+    check_target,
+    echo,
+    load_spec,
+    model_option,
+    say,
+    set_option,
+    written,
+)
 from rnnc.source import DataError, RnncError, Source, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +65,7 @@ def run(
     output: Path | None,
     time: bool,
     model: str | None,
-    sizes: dict[str, int],
+    sizes: Sizes,
 ) -> None:
     """Run a model that rnnc wrote (.onnx or .py), and print what it gives.
 
@@ -98,7 +107,7 @@ def run(
 
 
 def _open(
-    file: str, model: str | None, sizes: dict[str, int], seed: int, given: bool
+    file: str, model: str | None, sizes: Sizes, seed: int, given: bool
 ) -> tuple[Model, Arrays | None]:
     """The model, and the weights that it is to be called with where it was compiled here."""
     import rnnc

@@ -10,6 +10,7 @@ import click
 
 from rnnc.cli.common import (
     Later,
+    Sizes,
     check_target,
     diagnostics_as_asked,
     echo,
@@ -66,7 +67,7 @@ def show(
     model: str | None,
     mode: str | None,
     unroll: int | None,
-    sizes: dict[str, int],
+    sizes: Sizes,
     format_: str,
 ) -> None:
     """Print any stage of the compilation of a spec, or draw it.

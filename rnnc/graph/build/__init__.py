@@ -39,8 +39,7 @@ def build(
     problems = Problems()
     scope = Scope(model, sizes or {}, problems)
     for name, shape in (shapes or {}).items():
-        if name in scope.variables:
-            scope.variables[name].shape = shape
+        scope.give_shape(name, shape)
     resolver = Resolver(scope)
     resolver.variables()
     found = objectives(model, scope, resolver)

@@ -239,6 +239,18 @@ class Scope(Axes):
         open_dims = {d for d, s in self.dims.values.items() if s is None}
         self.dims.flexible = open_dims - from_data
 
+    def give_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """The caller says which shape an ``any`` input has."""
+        variable = self.variables.get(name)
+        if variable is not None and variable.role == "input" and variable.shape is None:
+            variable.shape = shape
+            return
+        self.problems.add(
+            "RNN010",
+            f"`{name}` is given the shape {list(shape)}, but it is no input declared `any`",
+            variable.span if variable else self.model.span,
+        )
+
     def _add(self, variable: Variable) -> bool:
         name, span = variable.name, head(variable.span)
         known = self.variables.get(name)
