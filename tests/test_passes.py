@@ -466,7 +466,6 @@ def test_states_are_named() -> None:
         ("h[t] = softmax[t](s[t])", "all steps"),
         ("h[t] = s[t] - s[T]", "the last one"),
         ("h[t] = s[t] - s[2]", r"s\[2\]"),
-        ("h = s[T-1]", r"s\[T-1\]"),
         ("h[t] = h[t-1] + s[t]\nh[0] = s[1]", "initial state"),
     ],
 )

@@ -185,3 +185,11 @@ def test_a_stream_stays_with_its_batch() -> None:
     stream(x=np.ones((2, 2)))
     with pytest.raises(rnnc.DataError, match="reset"):
         stream(x=np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    "init", ["normal(1 / 0, 1)", "uniform(2, -1e400 * 0)", "normal(10^10^10, 2)"]
+)
+def test_initialisers_without_numbers(init: str) -> None:
+    with pytest.raises((rnnc.UsageError, rnnc.SpecError)):
+        rnnc.parse(f"model A\nparam v : [3] ~ {init}\ninput x[t] : [3]\ny[t] = v * x[t]\n").init()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import keyword
 import re
 from collections.abc import Iterable
@@ -36,6 +37,7 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
     return out
 
 
+@functools.cache
 def canonical(name: str) -> str:
     """The one spelling of a name: ``α`` is ``alpha``, ``∂h`` is ``d_h``."""
     return normalise_name(name)

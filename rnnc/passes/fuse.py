@@ -28,9 +28,15 @@ Origins = tuple[Span, ...]
 
 def fuse(system: System) -> System:
     """The system with the products of each recurrence fused."""
-    for recurrence in recurrences(system):
-        system = _Fusion(system, recurrence.members).run()
-    return system
+    editor = Editor(system)
+    members = {m: r.members for r in recurrences(system) for m in r.members}
+    sums: dict[frozenset[str], list[Value]] = {}
+    for v in system.values.values():
+        if v.name in members and v.op in SIGNS and v.type.kind == "real" and v.type.rank == 1:
+            sums.setdefault(members[v.name], []).append(v)
+    for recurring, values in sums.items():
+        _Fusion(editor, recurring).run(values)
+    return editor.result() if editor.added else system
 
 
 @dataclass(eq=False)
@@ -54,28 +60,21 @@ def _key(product: tuple[Read, Read]) -> tuple[str, str]:
 
 
 class _Fusion:
-    def __init__(self, system: System, members: frozenset[str]):
-        self.editor = Editor(system)
-        self.system = system
+    """The fusion of one recurrence."""
+
+    def __init__(self, editor: Editor, members: frozenset[str]):
+        self.editor = editor
         self.members = members
 
-    def run(self) -> System:
-        sums = [
-            self._take_apart(v)
-            for v in self.system.values.values()
-            if v.name in self.members
-            and v.op in SIGNS
-            and v.type.kind == "real"
-            and v.type.rank == 1
-            and self.editor.is_root(v, SIGNS)
-        ]
+    def run(self, values: Sequence[Value]) -> None:
+        """Fuse the products in the sums among these values."""
+        sums = [self._take_apart(v) for v in values if self.editor.is_root(v, SIGNS)]
         groups = self._groups([s for s in sums if s.products])
         if sum(map(len, groups)) < 2:
-            return self.system
+            return
         stacked, places = self._stack(groups)
         for group in groups:
             self._pack(group, stacked, places)
-        return self.editor.result()
 
     # ---------------------------------------------------------------- finding
 

@@ -19,12 +19,12 @@ from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term, owner_of
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
     for rewrite in (_split_columns, _sum, _product):
-        for recurrence in recurrences(system):
-            editor = Editor(system)
-            for name in system.values:
-                if name in recurrence.members:
-                    rewrite(editor, system.values[name], recurrence.members)
-            system = editor.result()
+        members = {m: r.members for r in recurrences(system) for m in r.members}
+        editor = Editor(system)
+        for name, value in system.values.items():
+            if name in members:
+                rewrite(editor, value, members[name])
+        system = editor.result()
     return system
 
 

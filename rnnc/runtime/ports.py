@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH, Kind
 from rnnc.source import DataError, UsageError
 
@@ -159,6 +160,7 @@ def check_inputs(
         disagree or are 0, an index is out of range.
     """
     by_name = {p.name: p for p in ports}
+    arrays = {canonical(name): array for name, array in arrays.items()}
     for name in arrays:
         if name not in by_name:
             raise DataError(_unknown(name, by_name))

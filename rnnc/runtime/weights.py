@@ -26,12 +26,20 @@ def initial_weights(system: System, seed: int = 0, dtype: str = "float32") -> We
     numbers zeros. Each parameter has a stream of random numbers of its own, so that adding one
     changes no other.
     """
+    if seed < 0:
+        raise UsageError(f"a seed is a whole number from 0 on, not {seed}")
     out: Weights = {}
     for value in system.params:
         shape = tuple(whole(s) for s in value.type.shape)
         entropy = np.random.SeedSequence([seed, *value.name.encode()])
         rng = np.random.Generator(np.random.PCG64(entropy))
-        out[value.name] = np.asarray(_draw(value, shape, rng), dtype)
+        try:
+            drawn = _draw(value, shape, rng)
+        except (ArithmeticError, ValueError) as error:
+            raise UsageError(
+                f"the initialiser of {value.name} gives no numbers: {error}"
+            ) from error
+        out[value.name] = np.asarray(drawn, dtype)
     return out
 
 
