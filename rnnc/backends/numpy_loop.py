@@ -13,6 +13,7 @@ from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Carried, Compute, Loop
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
+Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
 
 
@@ -200,7 +201,7 @@ class LoopWriter:
             if root not in self.buffers or self.last.get(arg, -1) != i:
                 continue
             clash = any(
-                self._read_from(name, i) and _overlap(part, p)
+                self._read_from(name, p, part, i)
                 for name, (r, p) in self.root.items()
                 if r == root and name != arg
             )
@@ -209,10 +210,15 @@ class LoopWriter:
                 return arg
         return None
 
-    def _read_from(self, name: str, i: int) -> bool:
-        """Whether statement ``i`` or a later one reads the memory through this name, or makes a
-        view of it."""
-        return any(name in x.args for x in self.loop.body[i:])
+    def _read_from(self, name: str, held: Part, part: Part, i: int) -> bool:
+        """Whether statement ``i`` or a later one reads ``part`` of a buffer through this name,
+        which holds ``held`` of it, or makes a view that does."""
+        for s in self.loop.body[i:]:
+            if name in s.args:
+                taken = self._view(s)[1] if s.op in VIEWS else held
+                if _overlap(part, taken):
+                    return True
+        return False
 
     def _into(self, s: Compute, out: str) -> None:
         """Lines that put the result of a statement into existing memory."""
@@ -297,5 +303,5 @@ class LoopWriter:
         return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
 
 
-def _overlap(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
+def _overlap(a: Part, b: Part) -> bool:
     return a is None or b is None or (a[0] < b[1] and b[0] < a[1])
