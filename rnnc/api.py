@@ -18,6 +18,7 @@ from rnnc import compiler
 from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
 from rnnc.graph.build import build
+from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import whole
@@ -189,6 +190,7 @@ class Stream:
 
         :raises DataError: an input is missing or does not fit.
         """
+        inputs = {canonical(name): array for name, array in inputs.items()}
         if not self.states:
             self.states = self._first(inputs)
         else:

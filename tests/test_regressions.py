@@ -193,3 +193,10 @@ def test_a_stream_stays_with_its_batch() -> None:
 def test_initialisers_without_numbers(init: str) -> None:
     with pytest.raises((rnnc.UsageError, rnnc.SpecError)):
         rnnc.parse(f"model A\nparam v : [3] ~ {init}\ninput x[t] : [3]\ny[t] = v * x[t]\n").init()
+
+
+def test_a_stream_takes_both_spellings() -> None:
+    spec = rnnc.parse("model A\ninput ζ : [2], s[t] : [2]\nh[0] = ζ\nh[t] = h[t-1] + s[t]\n")
+    stream = spec.stream(weights={})
+    out = stream(ζ=np.ones((1, 2)), s=np.ones((1, 2)))
+    assert (out["h"] == 2).all()
