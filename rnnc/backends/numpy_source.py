@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -186,10 +187,9 @@ class _Module(Writer):
         """An operand of the same form that is read here for the last time and was made here."""
         if s.op not in BINARY and not UNARY.get(s.op):
             return None
-        made = self._owned()
         for arg in s.args:
             if (
-                arg in made
+                arg in self._owned
                 and self.last_use.get(arg) == s.target
                 and self.plan.arrays[arg].dims  # a single number has no memory to reuse
                 and self.plan.arrays[arg] == self.plan.arrays[s.target]
@@ -197,22 +197,20 @@ class _Module(Writer):
                 return arg
         return None
 
+    @cached_property
     def _owned(self) -> set[str]:
         """Arrays made by operations of the body, of which there is no view."""
-        if not hasattr(self, "_owned_names"):
-            viewed: set[str] = set()
-            made: set[str] = set()
-            for s in self.plan.body:
-                if isinstance(s, Loop):
-                    viewed |= _reads([s])
-                    viewed |= {o for o, _ in s.collected}
-                elif s.op in BINARY or s.op in UNARY or s.op in ("matmul", "einsum"):
-                    made.add(s.target)
-                else:
-                    viewed |= set(s.args)
-            viewed |= {p.array for p in self.plan.outputs}
-            self._owned_names = made - viewed
-        return self._owned_names
+        viewed = {p.array for p in self.plan.outputs}
+        made: set[str] = set()
+        for s in self.plan.body:
+            if isinstance(s, Loop):
+                viewed |= _reads([s])
+                viewed |= {o for o, _ in s.collected}
+            elif s.op in BINARY or s.op in UNARY or s.op in ("matmul", "einsum"):
+                made.add(s.target)
+            else:
+                viewed |= set(s.args)
+        return made - viewed
 
 
 def _reads(statements: Iterable[Statement]) -> set[str]:

@@ -8,12 +8,12 @@ from collections.abc import Set
 
 import networkx as nx
 
-from rnnc.graph.ops import LEAVES
+from rnnc.graph.ops import GIVEN, LEAVES
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Read, Size
 
 LIKELIHOODS = {"log": "nll", "log_softmax": "cross_entropy"}  # of a table looked up, negated
-_WRITTEN_IN_PLACE = LEAVES - {"input", "target", "param", "uniform"}
+_WRITTEN_IN_PLACE = LEAVES - GIVEN
 _DEEPEST = 40  # temporaries nested deeper get a line of their own, as Python's stack has a limit
 
 

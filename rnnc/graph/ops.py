@@ -368,6 +368,8 @@ _op("log_softmax", "reduce", _softmax_rule, _features(lambda x: x - _logsumexp(x
 _op("stack", "whole", lambda t, a: t[0])
 
 MAPS = frozenset(name for name, op in OPS.items() if op.group == "map")
+DATA = frozenset(("input", "target", "uniform"))  # what comes with each call
+GIVEN = DATA | {"param"}  # leaves whose type is declared, not derived
 LEAVES = frozenset(name for name, op in OPS.items() if op.group == "leaf")
 REDUCTIONS = frozenset(name for name, op in OPS.items() if op.group == "reduce")
 NORMALISING = frozenset(("softmax", "log_softmax"))  # reductions that keep what they reduce over

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rnnc.graph.ops import LEAVES, NORMALISING, OPS, REDUCTIONS, TypeMismatch
+from rnnc.graph.ops import GIVEN, LEAVES, NORMALISING, OPS, REDUCTIONS, TypeMismatch
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST
 from rnnc.source import InternalError
-
-DECLARED = frozenset(("input", "target", "param", "uniform"))  # leaves whose type is given
 
 
 def verify(system: System) -> System:
@@ -42,7 +40,7 @@ def _verify_value(system: System, value: Value) -> None:
             if axis == BATCH or (index.base not in system.axes and not index.fixed):
                 raise ValueError(f"reads {r.source} at {index}")
     read_axes = {a for r in value.reads for a in system.read_axes(r)}
-    if value.op not in DECLARED:
+    if value.op not in GIVEN:
         types = [system.values[r.source].type for r in value.reads]
         found = OPS[value.op].rule(types, attrs)
         if found != value.type:
@@ -64,7 +62,7 @@ def _verify_axes(value: Value, read_axes: set[str], attrs: dict[str, object]) ->
     own = set(value.axes)
     if value.op in LEAVES:
         wanted = {str(attrs["axis"])} if value.op == "step" else set()
-        if value.op not in DECLARED and own != wanted:
+        if value.op not in GIVEN and own != wanted:
             raise ValueError(f"a leaf over {value.axes}")
     elif value.op == "copy":
         if not read_axes <= own:
@@ -73,7 +71,7 @@ def _verify_axes(value: Value, read_axes: set[str], attrs: dict[str, object]) ->
         if own != read_axes | {str(attrs["axis"])}:
             raise ValueError(f"a stack over {value.axes}")
     else:
-        over = set(attrs.get("over", ()))  # type: ignore[call-overload]
+        over = set(value.over)
         if value.op in REDUCTIONS and not over <= read_axes:
             raise ValueError(f"reduces over {sorted(over)}, but reads {sorted(read_axes)}")
         wanted = read_axes if value.op in NORMALISING else read_axes - over

@@ -320,23 +320,23 @@ def _gather(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
     return emit("squeeze", chosen, at=(last,))
 
 
-def _reduced(a: Arrays, v: Value, operand: Operand) -> tuple[Operand, tuple[int, ...]]:
+def _reduced(v: Value, operand: Operand) -> tuple[int, ...]:
     """The dimensions that a reduction removes: of its axis, or of all features."""
     over = v.attr("over")
     if over:
-        return operand, tuple(operand.axes.index(x) for x in over)
+        return tuple(operand.axes.index(x) for x in over)
     n = len(operand.axes)
-    return operand, tuple(range(n, n + operand.rank))
+    return tuple(range(n, n + operand.rank))
 
 
 def _reduce(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
-    operand, where = _reduced(a, v, o[0])
-    return emit(v.op, operand.array, dims=where) if where else operand.array
+    where = _reduced(v, o[0])
+    return emit(v.op, o[0].array, dims=where) if where else o[0].array
 
 
 def _flat(a: Arrays, v: Value, operand: Operand) -> tuple[str, int]:
     """The operand with what is reduced in one dimension, and that dimension."""
-    operand, where = _reduced(a, v, operand)
+    where = _reduced(v, operand)
     if not where:
         return a.unsqueeze(operand.array, (len(operand.axes),)), len(operand.axes)
     if len(where) == 1:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rnnc.graph.ops import OPS
-from rnnc.graph.system import System, Value
+from rnnc.graph.system import System, Value, fresh
 from rnnc.graph.types import Attrs, Read, Type
 from rnnc.source import Span
 
@@ -106,11 +106,7 @@ class Editor:
         """Add a value under a new name; its type and axes follow from its operands."""
         type_ = OPS[op].rule([self.type(r) for r in reads], dict(attrs))
         axes = self.system.ordered(a for r in reads for a in self.axes(r))
-        name = base
-        count = 0
-        while name in self.values:
-            count += 1
-            name = f"{base}.{count}"
+        name = fresh(base, self.values)
         self.values[name] = Value(name, op, tuple(reads), type_, axes, attrs, (), origins)
         self.added[name] = self.values[name]
         return Read(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Dim, Read, names_of
 from rnnc.source import Diagnostic, Span
@@ -13,7 +14,7 @@ MOST_FIXED = 1 << 28  # of all that is computed while compiling: 256 MiB
 MOST_LAG = 10_000  # steps that a value is kept for
 MOST_TOLD = 10
 
-_GIVEN = frozenset(("input", "target", "param", "uniform", "step", "length", "training"))
+_GIVEN = GIVEN | {"step", "length", "training"}
 
 
 def oversized(system: System) -> list[Diagnostic]:

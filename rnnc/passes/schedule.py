@@ -13,14 +13,13 @@ from dataclasses import replace
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.arrays import Arrays
 from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement
 from rnnc.passes.reads import Reads
 from rnnc.source import InternalError
-
-PORTS = ("input", "target", "uniform")
 
 
 def schedule(system: System) -> Plan:
@@ -95,7 +94,7 @@ class _Schedule:
     def _define(self, value: Value) -> None:
         """The array of a value outside all loops, over all its steps."""
         name = value.name
-        if value.op in PORTS or value.op == "param":
+        if value.op in GIVEN:
             self._port(value)
             return
         operands = [self.reads.operand(self.reads.whole(r), r, ()) for r in value.reads]

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from rnnc.graph.ops import OPS
+from rnnc.graph.ops import GIVEN, OPS
 from rnnc.graph.system import Distribution, System, Value
 from rnnc.graph.types import Array, Dim, Index, Read, Size, read
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
-DATA = frozenset(("input", "target", "param", "uniform"))
 CONSTANT = frozenset(("constant", "size", "arange", "eye"))
 
 
@@ -141,7 +140,7 @@ class _Rewriter:
 
     def _twin(self, value: Value) -> Value | None:
         """An earlier value that computes the same."""
-        if value.op in DATA or (value.op == "copy" and value.name in self.results):
+        if value.op in GIVEN or (value.op == "copy" and value.name in self.results):
             return None
         attrs = repr(value.attrs) if value.op == "constant" else value.attrs  # 0.0 is not -0.0
         if value.op == "constant" and isinstance(value.attr("value"), Array):

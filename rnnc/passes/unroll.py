@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rnnc.graph.edges import edge
+from rnnc.graph.ops import DATA
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import FIRST, LAST, Index, Read, read, whole
 from rnnc.source import InternalError, UsageError
 
-LEAVES = frozenset(("input", "target", "uniform"))
 MOST_VALUES = 200_000  # of an unrolled system: each takes some of a millisecond and a kilobyte
 
 
@@ -54,7 +54,7 @@ class _Unrolled:
         normalisation over the axis gives."""
         if self.axis not in v.axes:
             return False
-        return v.op in LEAVES or self._reduces(v)
+        return v.op in DATA or self._reduces(v)
 
     def _reduces(self, v: Value) -> bool:
         return self.axis in v.over
@@ -64,7 +64,7 @@ class _Unrolled:
         steps = [v for v in system.values.values() if self._per_step(v)]
         whole_values = [v for v in system.values.values() if not self._per_step(v)]
         for v in whole_values:
-            if v.op in LEAVES and self.axis in v.axes and not self.keep:
+            if v.op in DATA and self.axis in v.axes and not self.keep:
                 self.values[v.name] = replace(v, axes=self._without(v), bounds=())
             elif v.op == "length" and v.attr("axis") == self.axis:
                 self._constant(v, self.count)
