@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import whole
 from rnnc.passes.schedule import schedule
+from rnnc.passes.update import Shape
 from rnnc.resources import specs_root
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
@@ -97,18 +98,37 @@ class Spec:
         mode: str = "predict",
         unroll: int | None = None,
         dtype: str = "float32",
-        training: bool = False,
+        training: bool | None = None,
+        inputs: Sequence[str] = (),
+        optimizer: str | Path = "adam",
+        hyper: Mapping[str, float] | None = None,
+        clip: float | None = None,
+        carry: bool = False,
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> NumpyModel | OnnxModel:
         """The model for NumPy (``numpy``) or onnxruntime (``onnx``).
 
-        ``mode`` is ``predict`` (whole sequences), ``step`` (one step, with states in and out),
-        ``init`` (the states before the first step) or ``loss`` (losses and metrics of data).
+        ``mode`` is one of
+
+        - ``predict``: the outputs for whole sequences;
+        - ``step``: one step, with states in and out; ``init``: the states before the first step;
+        - ``loss``: losses, metrics and counts of data;
+        - ``grad``: the same, and ``d_<param>`` for each parameter (``d_<name>`` for each of
+          ``inputs``, too); of a model without losses the derivative of the sum of its outputs
+          weighted with the inputs ``d_<output>``;
+        - ``train``: losses, metrics, counts, the ``gradient_norm``, and the next value of each
+          parameter and of the optimiser's state (``ports.updates`` has the pairs). ``optimizer``
+          is one of the library or a ``.rnn`` file, ``hyper`` sets its constants, and gradients
+          of a global norm above ``clip`` are scaled down to it.
+
+        ``carry`` takes the sequences of the last three as chunks of longer ones: states go in
+        and come out (``ports.states``), and gradients stop at the beginning of the chunk.
         ``unroll`` fixes the number of steps. ``weights`` (arrays by name, or a file) become
         part of the model; without them they are given with each call. ``training`` switches
-        dropout on. ``providers`` and ``threads`` are onnxruntime's.
+        dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
+        onnxruntime's.
 
         :raises SpecError: sizes are open, or the model cannot be compiled so.
         :raises UsageError: an option does not exist.
@@ -116,7 +136,17 @@ class Spec:
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
-        options = Options(mode, unroll, training, backend)
+        options = Options(
+            mode,
+            unroll,
+            mode == "train" if training is None else training,
+            backend,
+            tuple(canonical(name) for name in inputs),
+            carry,
+            optimiser(optimizer) if mode == "train" else None,
+            hyper or {},
+            clip,
+        )
         real = _dtype(dtype)
         final = compiler.final(self.bound, options)
         plan = schedule(final)
@@ -127,8 +157,10 @@ class Spec:
                 p.name: tuple(d for d in p.type.dims if isinstance(d, int)) for p in plan.params
             }
             given = check_weights(wanted, arrays, real)
-        pairs = [(s.prev, s.next) for s in final.states]
-        text = ports_json(plan, pairs, real, **self._about(options, final, given is None))
+        states = tuple((s.prev, s.next) for s in final.states)
+        updates = tuple((s.prev, s.next) for s in final.updates)
+        about = self._about(options, final, given is None)
+        text = ports_json(plan, states, updates, real, **about)
         if backend == "numpy":
             source = to_numpy(plan, real, self.doc, given, text)
             return NumpyModel(source, parse_ports(text), given)
@@ -249,6 +281,21 @@ def load(name: str | Path, *, model: str | None = None, **sizes: int | tuple[int
     """
     source, own = locate(name)
     return Spec(source, model or own, sizes)
+
+
+def optimiser(name: str | Path) -> Callable[[Shape], System]:
+    """The system of an optimiser (``adam`` or ``Adam`` of the library, or a file) for parameters
+    of each shape.
+
+    :raises UsageError: there is no such file or optimiser.
+    """
+    known = {n.lower(): n for n, file in library().items() if file.parent.name == "optim"}
+    path = Path(name)
+    if not path.suffix and str(name).lower() not in known:
+        raise UsageError(f"there is no optimiser {name}; there are: {', '.join(sorted(known))}")
+    source, model = locate(name if path.suffix else known[str(name).lower()])
+    found = compiler.choose(parse_source(source), model)
+    return lambda shape: compiler.bound(build(found, {}, {"g": tuple(map(whole, shape))}))
 
 
 def locate(name: str | Path) -> tuple[Source, str | None]:

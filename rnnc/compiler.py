@@ -11,7 +11,8 @@ text     to_numpy, to_onnx      the plan written down
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,19 +21,21 @@ from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
 from rnnc.passes.carry import carry, initial
+from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
 from rnnc.passes.hoist import hoist
-from rnnc.passes.mode import evaluating, losses_only, predicting, training
+from rnnc.passes.mode import evaluating, losses_only, objective, predicting, training
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.unroll import one_step, unroll
+from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
 from rnnc.syntax import tree
 from rnnc.syntax.parse import parse, read_source
 
-Mode = Literal["predict", "step", "init", "loss"]
+Mode = Literal["predict", "step", "init", "loss", "grad", "train"]
 Pass = Callable[[System], System]
 
 # what each mode does before the passes that all share
@@ -41,6 +44,8 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "step": (predicting, simplify, carry, hoist, fuse, one_step, simplify),
     "init": (predicting, simplify, initial, simplify),
     "loss": (losses_only, simplify, hoist, fuse, simplify),
+    "grad": (objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist, simplify),
+    "train": (losses_only, simplify, hoist, fuse, simplify, differentiate, simplify, hoist),
 }
 
 # and what a backend wants done before the schedule
@@ -50,20 +55,30 @@ BACKENDS: dict[str, tuple[Pass, ...]] = {
 }
 
 LATER = {
-    "grad": "gradients",
-    "train": "training",
     "generate": "generation",
 }
+
+CHUNKED = ("loss", "grad", "train")  # modes that can carry states from chunk to chunk
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of a compilation, besides the sizes of dims."""
+    """What is asked of a compilation, besides the sizes of dims.
+
+    ``inputs`` are those to differentiate by as well (mode grad); ``carried`` makes a chunk of a
+    longer sequence of the model's sequence; ``optimiser``, ``hyper`` (its constants) and
+    ``clip`` (the largest global norm) make the update of mode train.
+    """
 
     mode: str = "predict"
     unroll: int | None = None
     training: bool = False
     backend: str = "onnx"
+    inputs: tuple[str, ...] = ()
+    carried: bool = False
+    optimiser: Callable[[Shape], System] | None = None
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    clip: float | None = None
 
 
 def load_system(
@@ -145,7 +160,7 @@ def final(system: System, options: Options) -> System:
     if options.mode not in PIPELINES:
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
     system = verify(training(system) if options.training else evaluating(system))
-    for step in (*PIPELINES[options.mode], *BACKENDS[options.backend]):
+    for step in passes(options):
         system = verify(step(system))
     if options.unroll is not None:
         if options.unroll < 1:
@@ -155,6 +170,55 @@ def final(system: System, options: Options) -> System:
         count = options.unroll
         system = verify(unroll(system, count))
         system = verify(simplify(system))
+    return system
+
+
+def passes(options: Options) -> list[Pass]:
+    """The passes of a mode, with what the options add to them."""
+    chosen: list[Pass] = list(PIPELINES[options.mode])
+    if options.inputs:
+        if options.mode != "grad":
+            raise UsageError("only mode grad differentiates by inputs")
+        chosen[chosen.index(differentiate)] = partial(differentiate, inputs=options.inputs)
+    if options.carried:
+        if options.mode not in CHUNKED:
+            raise UsageError(f"states are carried in the modes {', '.join(CHUNKED)}")
+        chosen.insert(2, carry)
+    if options.mode == "train":
+        if options.optimiser is None:
+            raise UsageError("mode train needs an optimiser")
+        if options.clip is not None and not options.clip > 0:
+            raise UsageError(f"gradients are clipped to a norm above 0, not {options.clip}")
+        one = cache(partial(update_of, options.optimiser, options.hyper))
+        chosen += [partial(updated, optimiser=one, clip=options.clip), simplify]
+    return [*chosen, *BACKENDS[options.backend]]
+
+
+def update_of(
+    optimiser: Callable[[Shape], System], hyper: Mapping[str, float], shape: Shape
+) -> System:
+    """An optimiser at a single update of a parameter of that shape, with its states outside.
+
+    :raises UsageError: it is no optimiser, or has no such hyperparameter.
+    """
+    system = optimiser(shape)
+    inputs = {v.name for v in system.inputs}
+    if inputs != {"g", RATE} or system.params:
+        raise UsageError(
+            f"an optimiser has the inputs g[k] (the gradient, of shape any) and lr[k], and no "
+            f"parameters; {system.name} has {', '.join(sorted(inputs)) or 'no inputs'}"
+        )
+    system = set_constants(system, hyper)
+    for step in (predicting, simplify, carry, one_step, simplify):
+        system = verify(step(system))
+    first = system.outputs[0]
+    if not any(s.prev == f"{first}.prev" for s in system.states):
+        raise UsageError(
+            f"the first output of an optimiser is the parameter, W[k] = W[k-1] - …; in "
+            f"{system.name}, {first} does not depend on the step before"
+        )
+    if any(s.initial is not None for s in system.states):
+        raise UsageError(f"the states of an optimiser start at zero; those of {system.name} do not")
     return system
 
 

@@ -30,9 +30,12 @@ BELOW = {
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
     "rnnc.passes.arrays",
+    "rnnc.passes.derivatives",
     "rnnc.passes.editor",
     "rnnc.passes.plan",
     "rnnc.passes.reads",
+    "rnnc.passes.rewriter",
+    "rnnc.passes.rules",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",

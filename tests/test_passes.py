@@ -675,6 +675,8 @@ def test_every_op_of_every_plan_has_its_forms() -> None:
     numpy_forms = numpy_ops.BINARY.keys() | numpy_ops.UNARY.keys() | numpy_ops._FORMS.keys()
     for name, sizes in SPECS.items():
         for mode in PIPELINES:
+            if mode == "train":  # needs an optimiser
+                continue
             try:
                 p = plan(name, mode, **sizes)
             except rnnc.SpecError:
@@ -688,7 +690,7 @@ def test_modes() -> None:
     with pytest.raises(rnnc.UsageError, match="no mode 'prediction'"):
         compiler.final(spec.bound, Options("prediction"))
     with pytest.raises(rnnc.UsageError, match="not part of this version"):
-        compiler.final(spec.bound, Options("train"))
+        compiler.final(spec.bound, Options("generate"))
     with pytest.raises(rnnc.UsageError, match="at least one step"):
         compiler.final(spec.bound, Options(unroll=0))
     with pytest.raises(rnnc.UsageError, match="leave unroll out"):

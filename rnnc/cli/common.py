@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODES = ("predict", "step", "init", "loss")
-LATER_MODES = {"grad": "gradients", "train": "training", "generate": "generation"}
+MODES = ("predict", "step", "init", "loss", "grad", "train")
+LATER_MODES = {"generate": "generation"}
 
 # ---------------------------------------------------------------- messages
 
@@ -123,7 +123,8 @@ model_option = click.option(
 mode_option = click.option(
     "--mode", type=Later(MODES, LATER_MODES, "mode"), default=None,
     help="predict: whole sequences (the default). step: one step, states in and out. "
-    "init: the states before the first step. loss: losses and metrics of data.",
+    "init: the states before the first step. loss: losses and metrics of data. grad: these and "
+    "the gradients. train: one training step, with the new parameters as outputs.",
 )  # fmt: skip
 unroll_option = click.option(
     "--unroll", type=click.IntRange(min=1), metavar="N", help="Fix the number of steps: no loops."

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.equations import constants, is_temporary
+from rnnc.graph.equations import constants
+from rnnc.graph.names import is_temporary
 from rnnc.graph.notation import GIVEN, Printer, index_text, shape_text
 from rnnc.graph.show import roles, statements, type_text
 from rnnc.graph.system import System, Value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Set
 
 import networkx as nx
 
+from rnnc.graph.names import is_temporary
 from rnnc.graph.ops import GIVEN, LEAVES
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Read, Size
@@ -24,11 +24,6 @@ def arrange(
     expressions of their readers; ``splits``: values with the parts that they are split into."""
     hidden = _implied(system)
     return hidden, _inlined(system, hidden), _splits(system, hidden)
-
-
-def is_temporary(name: str) -> bool:
-    """Whether the compiler made up the name: it ends in a dot and a number (``a.1``, ``a.1@3``)."""
-    return re.search(r"\.\d+(@[-\d,]+)?$", name) is not None
 
 
 def is_stretch(name: str) -> bool:

@@ -41,3 +41,8 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
 def canonical(name: str) -> str:
     """The one spelling of a name: ``α`` is ``alpha``, ``∂h`` is ``d_h``."""
     return normalise_name(name)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether the compiler made up the name: it ends in a dot and a number (``a.1``, ``a.1@3``)."""
+    return re.search(r"\.\d+(@[-\d,]+)?$", name) is not None

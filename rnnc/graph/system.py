@@ -130,7 +130,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A carried value: the input ``prev`` and the output ``next`` of a step or chunk.
+    """A carried value: the input ``prev`` and the output ``next`` of a step, chunk or update.
 
     ``initial`` is the value (of the ``init`` model) that ``prev`` starts from; None is zero.
     """
@@ -158,6 +158,7 @@ class System:
     counts: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Distribution] = field(default_factory=dict)
     states: tuple[State, ...] = ()
+    updates: tuple[State, ...] = ()
     dims: Mapping[str, Size | None] = field(default_factory=dict)
     doc: str = ""
 
@@ -180,7 +181,8 @@ class System:
     def pruned(self) -> System:
         """The system without what none of its results needs; inputs of states stay."""
         wanted: set[str] = set()
-        todo = [*self.results, *(s.prev for s in self.states if s.prev in self.values)]
+        carried = (s.prev for s in (*self.states, *self.updates))
+        todo = [*self.results, *(name for name in carried if name in self.values)]
         while todo:
             name = todo.pop()
             if name not in wanted:
@@ -215,7 +217,8 @@ class System:
     def results(self) -> tuple[str, ...]:
         """Every value that something outside reads."""
         named = (*self.losses.values(), *self.metrics.values(), *self.counts.values())
-        return tuple(dict.fromkeys((*self.outputs, *named, *(s.next for s in self.states))))
+        carried = (s.next for s in (*self.states, *self.updates))
+        return tuple(dict.fromkeys((*self.outputs, *named, *carried)))
 
     def with_values(self, values: Iterable[Value] | Mapping[str, Value], **changes: Any) -> System:
         """The same system with other values (and other fields changed)."""

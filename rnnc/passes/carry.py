@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import networkx as nx
+
 from rnnc.graph.edges import edge
 from rnnc.graph.system import State, System, Value
 from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
@@ -120,10 +122,12 @@ class _Carry:
     def _check(self) -> None:
         system, axis = self.system, self.axis
         length = system.axes[axis].length
+        objective = self._objective()
         for v in system.values.values():
-            if axis in v.over:
+            counted = v.name in objective and not self._feeds_time(v)
+            if axis in v.over and not counted:
                 raise _ahead(v, f"it adds up or compares all steps of {axis}")
-            if v.op == "length" and v.attr("axis") == axis:
+            if v.op == "length" and v.attr("axis") == axis and not counted:
                 raise _ahead(v, f"it asks for {length}, the number of all steps")
             for _, r in v.all_reads():
                 index = r.index(axis)
@@ -136,8 +140,20 @@ class _Carry:
                     raise _ahead(v, f"steps depend on `{r.source}[{length}]`, the last one")
                 if index.base == LAST and whole(index.offset) > 0:
                     raise _ahead(v, f"it reads `{r.source}[{length}{index.offset:+}]`")
+                if index.base == LAST and counted:
+                    raise _ahead(v, f"its loss reads `{r.source}[{length}]`, the last step")
                 if index.base == FIRST and whole(index.offset) > 0:
                     raise _ahead(v, f"it reads `{r.source}[{whole(index.offset) + 1}]`")
+
+    def _objective(self) -> set[str]:
+        """What only losses, metrics and counts depend on: of a chunk they are those of its
+        steps."""
+        system = self.system
+        found = {*system.losses.values(), *system.metrics.values(), *system.counts.values()}
+        found = set().union(found, *(nx.ancestors(system.graph, n) for n in found))
+        for name in system.outputs:
+            found -= {name} | nx.ancestors(system.graph, name)
+        return found
 
     def _feeds_time(self, value: Value) -> bool:
         """Whether any step depends on the value."""

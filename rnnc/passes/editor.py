@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from rnnc.graph.ops import OPS
+from rnnc.graph.ops import NORMALISING, OPS
 from rnnc.graph.system import System, Value, fresh
 from rnnc.graph.types import Attrs, Read, Type
 from rnnc.source import Span
@@ -104,8 +104,12 @@ class Editor:
         origins: tuple[Span, ...] = (),
     ) -> Read:
         """Add a value under a new name; its type and axes follow from its operands."""
-        type_ = OPS[op].rule([self.type(r) for r in reads], dict(attrs))
-        axes = self.system.ordered(a for r in reads for a in self.axes(r))
+        given = dict(attrs)
+        type_ = OPS[op].rule([self.type(r) for r in reads], given)
+        gone = () if op in NORMALISING else given.get("over", ())
+        axes = self.system.ordered({a for r in reads for a in self.axes(r)} - {*gone})  # type: ignore[misc]
+        if op == "step":
+            axes = (str(given["axis"]),)
         name = fresh(base, self.values)
         self.values[name] = Value(name, op, tuple(reads), type_, axes, attrs, (), origins)
         self.added[name] = self.values[name]

@@ -29,6 +29,11 @@ def losses_only(system: System) -> System:
     return replace(system, outputs=())
 
 
+def objective(system: System) -> System:
+    """What gradients are taken of: the losses, or the outputs of a model without."""
+    return replace(system, outputs=()) if system.losses else predicting(system)
+
+
 def training(system: System) -> System:
     """With the flag ``training`` on: dropout drops."""
     return _set_training(system, True)

@@ -111,7 +111,8 @@ class _Schedule:
         if value.op in ("input", "target"):
             given = dict(value.attrs).get("range")
             limit = given if isinstance(given, int) else None
-        state = any(s.prev == name for s in self.system.states)
+        carried = (*self.system.states, *self.system.updates)
+        state = any(s.prev == name for s in carried) and value.op != "param"
         role = "state" if state else value.op
         port = Port(name, name, role, outside, limit)
         (self.params if value.op == "param" else self.inputs).append(port)
@@ -239,7 +240,7 @@ class _Schedule:
             for shown, name in table.items():
                 roles[name] = role
                 public[name] = shown
-        for state in system.states:
+        for state in (*system.states, *system.updates):
             roles[state.next] = "state"
             public[state.next] = state.next
         ports = []

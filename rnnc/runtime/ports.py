@@ -20,6 +20,7 @@ from rnnc.graph.types import BATCH, Kind
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
+Pairs = tuple[tuple[str, str], ...]
 
 KEY = "rnnc"  # of the metadata that hold the ports
 FORMAT = 1
@@ -48,14 +49,16 @@ class PortInfo:
 
 @dataclass(frozen=True)
 class Ports:
-    """All ports of a model; ``states`` pairs the input that carries a value with the output
-    that goes there for the next call."""
+    """All ports of a model; ``states`` pairs the input that carries a value along a sequence
+    with the output that goes there for the next call, ``updates`` does so for what a training
+    step changes: the parameters and the optimiser's state."""
 
     name: str
     inputs: tuple[PortInfo, ...]
     params: tuple[PortInfo, ...]
     outputs: tuple[PortInfo, ...]
-    states: tuple[tuple[str, str], ...] = ()
+    states: Pairs = ()
+    updates: Pairs = ()
     dtype: str = "float32"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,9 +103,13 @@ class _Plan(Protocol):  # a passes.plan.Plan, which is above this layer
 
 
 def ports_of(
-    plan: _Plan, states: Iterable[tuple[str, str]] = (), dtype: str = "float32", **extra: Any
+    plan: _Plan,
+    states: Pairs = (),
+    updates: Pairs = (),
+    dtype: str = "float32",
+    **extra: Any,
 ) -> Ports:
-    """The ports of a Plan; ``states`` are the pairs (previous, next)."""
+    """The ports of a Plan; ``states`` and ``updates`` are pairs (previous, next)."""
 
     def info(p: _Port) -> PortInfo:
         dims = tuple(
@@ -114,14 +121,18 @@ def ports_of(
         return tuple(map(info, group))
 
     return Ports(plan.name, infos(plan.inputs), infos(plan.params), infos(plan.outputs),
-                 tuple(states), dtype, extra)  # fmt: skip
+                 states, updates, dtype, extra)  # fmt: skip
 
 
 def ports_json(
-    plan: _Plan, states: Iterable[tuple[str, str]] = (), dtype: str = "float32", **extra: Any
+    plan: _Plan,
+    states: Pairs = (),
+    updates: Pairs = (),
+    dtype: str = "float32",
+    **extra: Any,
 ) -> str:
     """The ports of a Plan as text, for a model's metadata under :data:`KEY`."""
-    table = {"format": FORMAT, **asdict(ports_of(plan, states, dtype, **extra))}
+    table = {"format": FORMAT, **asdict(ports_of(plan, states, updates, dtype, **extra))}
     return json.dumps(table, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -135,9 +146,11 @@ def parse_ports(text: str) -> Ports:
         def infos(key: str) -> tuple[PortInfo, ...]:
             return tuple(PortInfo(**{**p, "dims": tuple(p["dims"])}) for p in table[key])
 
-        states = tuple((before, after) for before, after in table["states"])
-        return Ports(table["name"], infos("inputs"), infos("params"), infos("outputs"), states,
-                     table["dtype"], table["extra"])  # fmt: skip
+        def pairs(key: str) -> Pairs:
+            return tuple((before, after) for before, after in table.get(key, ()))
+
+        return Ports(table["name"], infos("inputs"), infos("params"), infos("outputs"),
+                     pairs("states"), pairs("updates"), table["dtype"], table["extra"])  # fmt: skip
     except (ValueError, KeyError, TypeError) as e:
         raise UsageError(f"the description of the model's inputs is damaged: {e!r}") from e
 

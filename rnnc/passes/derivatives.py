@@ -1,0 +1,458 @@
+"""The derivative of every operation: what an adjoint gives to each operand.
+
+For ``y = op(a, b)`` a rule gets the adjoint ``g`` of ``y`` and says what it adds to the adjoint
+of one operand, in the frame and the form of ``y``; summing over what the operand does not vary
+over is left to ``differentiate``. At kinks ``abs``, ``relu``, ``sign`` and ``floor`` have slope
+0; of equal candidates of a maximum or minimum the first takes all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cmp_to_key
+
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import FIRST, Index, Read, Size, Type, sign
+from rnnc.passes.editor import Editor
+from rnnc.source import InternalError, Span
+
+
+@dataclass(frozen=True)
+class Product:
+    """A contraction that may still be summed over axes."""
+
+    a: Read
+    b: Read
+    left: str
+    right: str
+    out: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A term of the entries ``start`` to ``stop`` alone."""
+
+    read: Read
+    start: Size
+    stop: Size
+
+
+Term = Read | Product | Part
+Rule = Callable[["Terms", Value, Read, Read, int], Term | None]
+
+
+class Terms(Editor):
+    """A system that terms are added to. New values are named after ``base`` and come from
+    ``origins``."""
+
+    def __init__(self, system: System):
+        super().__init__(system)
+        self.base = "d"
+        self.origins: tuple[Span, ...] = ()
+
+    def emit(self, op: str, *reads: Read, **attrs: Hashable) -> Read:
+        """A new value; its type and axes follow from its operands."""
+        return self.make(f"{self.base}.1", op, reads, tuple(attrs.items()), self.origins)
+
+    # ---------------------------------------------------------------- leaves
+
+    def number(self, value: float) -> Read:
+        return self.emit("constant", value=float(value))
+
+    def whole_number(self, value: int) -> Read:
+        return self.emit("constant", value=value)
+
+    def length(self, axis: str) -> Read:
+        """How many steps (or sequences) there are, as a real number."""
+        return self.emit("to_real", self.emit("length", axis=axis))
+
+    def step(self, axis: str) -> Read:
+        return self.emit("step", axis=axis)
+
+    def position(self, axis: str, index: Index) -> Read:
+        """The number of a fixed step: 1 of the first, the length of the last."""
+        offset = _int(index.offset)
+        if index.base == FIRST:
+            return self.whole_number(offset + 1)
+        last = self.emit("length", axis=axis)
+        return self.emit("add", last, self.whole_number(offset)) if offset else last
+
+    def ones(self, *shape: Size) -> Read:
+        return self.emit("broadcast", self.number(1.0), shape=shape)
+
+    # ---------------------------------------------------------------- arithmetic
+
+    def add(self, a: Read, b: Read) -> Read:
+        return self.emit("add", a, b)
+
+    def sub(self, a: Read, b: Read) -> Read:
+        return self.emit("sub", a, b)
+
+    def mul(self, a: Read, b: Read) -> Read:
+        return self.emit("mul", a, b)
+
+    def neg(self, a: Read) -> Read:
+        return self.emit("neg", a)
+
+    def scaled(self, factor: float, a: Read) -> Read:
+        return self.emit("mul", self.number(factor), a)
+
+    def choose(self, condition: Read, a: Read | None, b: Read | None) -> Read:
+        """``where(condition, a, b)``, None standing for 0."""
+        return self.emit("where", condition, a or self.number(0.0), b or self.number(0.0))
+
+    # ---------------------------------------------------------------- terms
+
+    def term_axes(self, term: Term) -> tuple[str, ...]:
+        """The axes that a term varies over."""
+        if isinstance(term, Product):
+            return self.system.ordered({*self.axes(term.a), *self.axes(term.b)})
+        return self.axes(term.read if isinstance(term, Part) else term)
+
+    def summed(self, term: Term, over: Sequence[str]) -> Term:
+        """The term summed over some of its axes; a product becomes a contraction over them."""
+        over = self.system.ordered(over)
+        if isinstance(term, Product):
+            return self.emit(
+                "contract",
+                term.a,
+                term.b,
+                left=term.left,
+                right=term.right,
+                out=term.out,
+                over=over,
+            )
+        if not over:
+            return term
+        if isinstance(term, Part):
+            return Part(self.emit("sum", term.read, over=over), term.start, term.stop)
+        return self.emit("sum", term, over=over)
+
+    def map_term(self, term: Term, change: Callable[[Read], Read]) -> Term:
+        """The term with its value changed by something that works entry by entry."""
+        if isinstance(term, Part):
+            return Part(change(term.read), term.start, term.stop)
+        made = self.summed(term, ())
+        assert isinstance(made, Read)
+        return change(made)
+
+    def shaped(self, term: Term, type_: Type) -> Term:
+        """The term in the shape of the operand: summed over the features that were stretched."""
+        if isinstance(term, Part):
+            return term
+        g = self.map_term(term, lambda r: r)
+        assert isinstance(g, Read)
+        shape = self.type(g).shape
+        if shape == type_.shape:
+            return g
+        if not shape:
+            return self.emit("broadcast", g, shape=type_.shape)
+        if all(s == 1 for s in type_.shape):
+            total = self.emit("sum", g, over=())
+            return self.emit("broadcast", total, shape=type_.shape) if type_.shape else total
+        if len(shape) != 2:
+            raise InternalError(f"a term of shape {shape} for {type_}")
+        rows = type_.shape[1] == 1  # [m, n] to [m, 1], else to [1, n]
+        kept, gone = ("i", "j") if rows else ("j", "i")
+        many = self.ones(shape[1] if rows else shape[0])
+        line = self.emit("contract", g, many, left="ij", right=gone, out=kept, over=())
+        one = self.ones(1)
+        return self.emit("contract", line, one, left=kept, right=gone, out="ij", over=())
+
+    def assembled(self, parts: Iterable[Part], type_: Type) -> Read:
+        """The parts of a vector (or of a matrix's rows) put together, zero in between."""
+        order = sorted(parts, key=cmp_to_key(_before))
+        merged: list[Part] = []
+        for part in order:
+            last = merged[-1] if merged else None
+            if last is not None and (last.start, last.stop) == (part.start, part.stop):
+                merged[-1] = Part(self.add(last.read, part.read), part.start, part.stop)
+            else:
+                merged.append(part)
+        apart = all(sign(q.start - p.stop) in (0, 1) for p, q in zip(merged, merged[1:]))  # noqa: B905, RUF007
+        if apart:
+            return self._joined(merged, type_)
+        padded = [self._joined([p], type_) for p in merged]
+        total = padded[0]
+        for r in padded[1:]:
+            total = self.add(total, r)
+        return total
+
+    def _joined(self, parts: Sequence[Part], type_: Type) -> Read:
+        pieces: list[Read] = []
+        end: Size = 0
+        for part in (*parts, None):
+            start = type_.shape[0] if part is None else part.start
+            if start != end:
+                zero = self.number(0.0)
+                gap = start - end
+                pieces.append(self.emit("broadcast", zero, shape=(gap, *type_.shape[1:])))
+            if part is not None:
+                pieces.append(part.read)
+                end = part.stop
+        return pieces[0] if len(pieces) == 1 else self.emit("concat", *pieces)
+
+    def stretched(self, r: Read, axes: Sequence[str]) -> Read:
+        """The read as a value that varies over all of these axes, too."""
+        wanted = self.system.ordered({*axes, *self.axes(r)})
+        if not r.at and set(self.values[r.source].axes) == set(wanted):
+            return r
+        made = self.emit("copy", r)
+        self.values[made.source] = stretched = _with_axes(self.values[made.source], wanted)
+        self.added[made.source] = stretched
+        return made
+
+
+def _before(p: Part, q: Part) -> int:
+    return sign(p.start - q.start) or 0
+
+
+def _with_axes(v: Value, axes: tuple[str, ...]) -> Value:
+    return Value(v.name, v.op, v.reads, v.type, axes, v.attrs, v.bounds, v.origins)
+
+
+def _int(size: Size) -> int:
+    if isinstance(size, int):
+        return size
+    raise InternalError(f"step {size} is not a number")
+
+
+LETTERS = "ijklmn"
+
+
+def _letters(type_: Type) -> str:
+    return LETTERS[: type_.rank]
+
+
+# ---------------------------------------------------------------- elementwise
+
+
+def _times_other(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
+    """Of ``a * b``."""
+    if v.reads[0] == v.reads[1]:  # a square: one term of twice the size
+        return w.mul(g, w.scaled(2.0, v.reads[0])) if i == 0 else None
+    other = v.reads[1 - i]
+    if not w.type(v.reads[i]).rank and v.type.rank and w.type(other) == v.type:
+        letters = _letters(v.type)  # a number times a vector: the sum is a product, too
+        return Product(g, other, letters, letters, "")
+    return w.mul(g, other)
+
+
+def _div(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    b = v.reads[1]
+    return w.emit("div", g, b) if i == 0 else w.neg(w.emit("div", w.mul(g, y), b))
+
+
+def _pow(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    a, b = v.reads
+    zero = w.number(0.0)
+    if i == 0:  # 0 ^ (b - 1) would be infinite where b = 0, and the slope is 0
+        slope = w.mul(b, w.emit("pow", a, w.sub(b, w.number(1.0))))
+        return w.mul(g, w.choose(w.emit("eq", b, zero), None, slope))
+    safe = w.choose(w.emit("gt", a, zero), a, w.number(1.0))
+    return w.mul(g, w.mul(y, w.emit("log", safe)))
+
+
+def _extreme(compare: str) -> Rule:
+    def rule(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+        first = w.emit(compare, *v.reads)
+        return w.choose(first, g, None) if i == 0 else w.choose(first, None, g)
+
+    return rule
+
+
+def _mod(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    if i == 0:
+        return g
+    return w.neg(w.mul(g, w.emit("floor", w.emit("div", *v.reads))))
+
+
+def _where(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
+    condition = v.reads[0]
+    if i == 0:
+        return None
+    return w.choose(condition, g, None) if i == 1 else w.choose(condition, None, g)
+
+
+def _unary(f: Callable[[Terms, Read, Read, Read], Read]) -> Rule:
+    """A rule from ``f(w, a, y, g)``."""
+    return lambda w, v, y, g, i: f(w, v.reads[0], y, g)
+
+
+def _one_minus(w: Terms, y: Read) -> Read:
+    return w.sub(w.number(1.0), y)
+
+
+# ---------------------------------------------------------------- linear algebra
+
+
+def _contract(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    """The same product with the adjoint in the place of the operand."""
+    left, right, out = v.attr("left"), v.attr("right"), v.attr("out")
+    letters, other = (left, right) if i == 0 else (right, left)
+    if alone := set(letters) - set(other) - set(out):
+        raise InternalError(f"a product sums {alone} of one operand alone")
+    if i == 0:
+        return Product(g, v.reads[1], out, right, letters)
+    return Product(v.reads[0], g, left, out, letters)
+
+
+def _diag(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    eye = w.emit("eye", size=v.type.shape[0])
+    return w.emit("contract", g, eye, left="ij", right="ij", out="i", over=())
+
+
+# ---------------------------------------------------------------- parts of vectors
+
+
+def _concat(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    def size(r: Read) -> Size:
+        return w.type(r).shape[0] if w.type(r).rank else 1
+
+    start: Size = 0
+    for r in v.reads[:i]:
+        start = start + size(r)
+    return w.emit("slice", g, start=start, stop=start + size(v.reads[i]))
+
+
+def _repeat(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    """Each entry gathers its copies: a product with the matrix of who is whose copy."""
+    (size,), (total,) = w.type(v.reads[0]).shape, v.type.shape
+    count = w.emit("to_real", w.emit("size", size=v.attr("count")))
+    copies = w.emit("to_real", w.emit("arange", size=total))
+    owners = w.emit("floor", w.emit("div", copies, count))
+    entries = w.emit("to_real", w.emit("arange", size=size))
+    rows = w.emit("contract", owners, w.ones(size), left="i", right="j", out="ij", over=())
+    columns = w.emit("contract", w.ones(total), entries, left="i", right="j", out="ij", over=())
+    same = w.choose(w.emit("eq", rows, columns), w.number(1.0), None)
+    return w.emit("contract", same, g, left="ij", right="i", out="j", over=())
+
+
+def _gather(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
+    if i == 1:
+        return None
+    table, row = v.reads
+    chosen = w.emit("onehot", row, size=w.type(table).shape[0])
+    letters = _letters(w.type(table))
+    if len(letters) == 1:
+        return w.mul(g, chosen)
+    return Product(chosen, g, letters[0], letters[1:], letters)
+
+
+# ---------------------------------------------------------------- reductions
+
+
+def _spread(w: Terms, v: Value, r: Read) -> Read:
+    """What a reduction over features gives, stretched to all of them."""
+    type_ = w.type(v.reads[0])
+    if v.over or not type_.rank:
+        return r
+    return w.emit("broadcast", r, shape=type_.shape)
+
+
+def _chosen(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    """Of a maximum or minimum: the first entry that attains it."""
+    x = v.reads[0]
+    type_ = w.type(x)
+    sought = x if v.op == "max" else w.neg(x)
+    if v.over:
+        if len(v.over) == 1 and v.over[0] in w.system.time_axes():
+            (axis,) = v.over
+            place = w.emit("argmax", sought, over=v.over)
+            return w.choose(w.emit("eq", w.step(axis), place), g, None)
+        return w.choose(w.emit("eq", x, y), g, None)
+    if not type_.rank:
+        return g
+    place = w.emit("argmax", sought, over=())
+    if type_.rank == 1:
+        return w.mul(g, w.emit("onehot", place, size=type_.shape[0]))
+    rows, columns = type_.shape
+    row, column = (w.emit("to_real", w.emit("arange", size=s)) for s in (rows, columns))
+    width = w.emit("to_real", w.emit("size", size=columns))
+    starts = w.mul(row, width)
+    number = w.add(
+        w.emit("contract", starts, w.ones(columns), left="i", right="j", out="ij", over=()),
+        w.emit("contract", w.ones(rows), column, left="i", right="j", out="ij", over=()),
+    )
+    return w.choose(w.emit("eq", number, w.emit("to_real", place)), g, None)
+
+
+def _total(w: Terms, v: Value, r: Read) -> Read:
+    """The sum over what a reduction reduces, as it stands in each of these entries."""
+    return _spread(w, v, w.emit("sum", r, over=v.over))
+
+
+def _logsumexp(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    return w.mul(g, w.emit("softmax", v.reads[0], over=v.over))
+
+
+def _softmax(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    return w.mul(y, w.sub(g, _total(w, v, w.mul(g, y))))
+
+
+def _log_softmax(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    chances = w.emit("softmax", v.reads[0], over=v.over)
+    return w.sub(g, w.mul(_total(w, v, g), chances))
+
+
+def _stack(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
+    at = {**dict(g.at), v.attr("axis"): Index(FIRST, i)}
+    return Read(g.source, tuple(sorted(at.items())))
+
+
+RULES: dict[str, Rule | None] = {
+    # constant, or constant nearly everywhere
+    **dict.fromkeys(("input", "target", "uniform", "param", "constant", "step", "length")),
+    **dict.fromkeys(("training", "size", "arange", "eye", "to_real", "stop_gradient")),
+    **dict.fromkeys(("sign", "floor", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not")),
+    **dict.fromkeys(("argmax", "onehot")),
+    "copy": lambda w, v, y, g, i: g,
+    "add": lambda w, v, y, g, i: g,
+    "sub": lambda w, v, y, g, i: w.neg(g) if i else g,
+    "mul": _times_other,
+    "div": _div,
+    "pow": _pow,
+    "mod": _mod,
+    "minimum": _extreme("le"),
+    "maximum": _extreme("ge"),
+    "where": _where,
+    "neg": _unary(lambda w, a, y, g: w.neg(g)),
+    "abs": _unary(lambda w, a, y, g: w.mul(g, w.emit("sign", a))),
+    "exp": _unary(lambda w, a, y, g: w.mul(g, y)),
+    "log": _unary(lambda w, a, y, g: w.emit("div", g, a)),
+    "sqrt": _unary(lambda w, a, y, g: w.emit("div", g, w.scaled(2.0, y))),
+    "sin": _unary(lambda w, a, y, g: w.mul(g, w.emit("cos", a))),
+    "cos": _unary(lambda w, a, y, g: w.neg(w.mul(g, w.emit("sin", a)))),
+    "tanh": _unary(lambda w, a, y, g: w.mul(g, _one_minus(w, w.mul(y, y)))),
+    "sigmoid": _unary(lambda w, a, y, g: w.mul(w.mul(g, y), _one_minus(w, y))),
+    "softplus": _unary(lambda w, a, y, g: w.mul(g, w.emit("sigmoid", a))),
+    "relu": _unary(lambda w, a, y, g: w.choose(w.emit("gt", a, w.number(0.0)), g, None)),
+    "erf": _unary(
+        lambda w, a, y, g: w.mul(
+            w.scaled(2 / math.sqrt(math.pi), g), w.emit("exp", w.neg(w.mul(a, a)))
+        )
+    ),
+    "contract": _contract,
+    "transpose": lambda w, v, y, g, i: w.emit("transpose", g),
+    "diag": _diag,
+    "concat": _concat,
+    "slice": lambda w, v, y, g, i: Part(g, v.attr("start"), v.attr("stop")),
+    "repeat": _repeat,
+    "broadcast": lambda w, v, y, g, i: g,
+    "gather": _gather,
+    "sum": lambda w, v, y, g, i: _spread(w, v, g),
+    "max": _chosen,
+    "min": _chosen,
+    "logsumexp": _logsumexp,
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "stack": _stack,
+}
+
+# Rules that may be applied at steps which do not exist: what they multiply the (zero) adjoint
+# with is finite there.
+SAFE = frozenset(
+    ("copy", "add", "sub", "mul", "where", "neg", "contract", "transpose", "concat", "slice")
+)

@@ -1,0 +1,395 @@
+"""Back-propagation through time, as equations: a System in, the System with its adjoints out.
+
+    a[t] = b + W h[t-1] + U x[t]         ∂a[t] = ∂h[t] * (1 - h[t] * h[t])
+    h[t] = tanh(a[t])               →    ∂h[t] = V.T ∂o[t] + W.T ∂a[t+1]
+    o[t] = c + V h[t]                    ∂W = mean[batch](sum[t](outer(∂a[t], h[t-1])))
+
+Every value gets an adjoint of its own form, named ``d_…`` (printed ``∂…``), and every read of a
+value adds a term to that value's adjoint: the reader's rule (``derivatives``) says which, the
+read says where. A read is a map of axes, and the term goes the other way:
+
+======================  ===========================================================
+a value is read         its adjoint gains
+======================  ===========================================================
+at ``t-k``              the term at ``t+k`` (zero past the last step)
+before the first step   nothing; what the boundary reads gains the first terms
+at a fixed step         ``where(t == step, the term, 0)``
+without an axis         the term summed over that axis
+======================  ===========================================================
+
+No order is needed: adjoints are named first and their equations added to, so that recurrences
+are nothing special. The result is a System like any other, which can be printed, unrolled,
+compiled and differentiated again.
+
+The adjoint of what varies over the batch belongs to each sequence's own loss; where a value
+that all sequences share (a parameter) is reached, the mean over the batch is taken. That is
+the convention of textbooks, and spares a division in every step. Without losses the adjoints
+of the outputs are inputs, and the sum over the batch is taken instead: a vector-Jacobian product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import networkx as nx
+
+from rnnc.graph.edges import edge
+from rnnc.graph.names import is_temporary
+from rnnc.graph.ops import DATA, LEAVES
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, read, whole
+from rnnc.passes.derivatives import RULES, SAFE, Part, Term, Terms
+from rnnc.passes.editor import owner_of
+from rnnc.source import Diagnostic, SpecError, UsageError
+
+PREFIX = "d_"
+MOST_LISTED = 4  # steps of a boundary that are read one by one; beyond, a masked sum
+
+
+def differentiate(system: System, inputs: Sequence[str] = ()) -> System:
+    """The system with ``d_<name>`` for each parameter, and for each of ``inputs``, as outputs.
+
+    ``d_<name>`` is the derivative of ``loss``; of a model without losses, of the sum of its
+    outputs weighted with the inputs ``d_<output>``, which have the outputs' shapes.
+
+    :raises UsageError: one of ``inputs`` is no real input of the model.
+    :raises SpecError: there is nothing to differentiate, or nothing to differentiate by.
+    """
+    return _Adjoints(system, inputs).run()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a read finds, as the reader reads it: at the ``pins`` alone (a fixed step for some of
+    the reader's axes), or in a ``window`` of steps of one axis, or wherever the reader is."""
+
+    read: Read
+    pins: Mapping[str, Index] = field(default_factory=dict)
+    window: tuple[str, Index, Index] | None = None
+
+
+class _Adjoints(Terms):
+    """The adjoints of one system while they are made."""
+
+    def __init__(self, system: System, inputs: Sequence[str]):
+        super().__init__(system)
+        self.inputs = self._checked(inputs)
+        self.wanted = [v.name for v in system.params] + self.inputs
+        self.seeds = self._seeds()
+        if not self.wanted:
+            raise _refusal(system, "it has no parameters", "param W : [m, n]")
+        self.active = self._active()
+        self.adjoint: dict[str, str] = {}
+        for name in self.active:  # named first, so that all can refer to them
+            v = system.values[name]
+            self.adjoint[name] = adjoint = self._adjoint_name(v)
+            self.values[adjoint] = Value(adjoint, "copy", (), v.type, v.axes, (), (), v.origins)
+        self.gains: dict[str, list[tuple[bool, Term]]] = {name: [] for name in self.active}
+
+    # ---------------------------------------------------------------- what is asked
+
+    def _checked(self, inputs: Sequence[str]) -> list[str]:
+        real = [v.name for v in self.system.inputs if v.type.kind == "real"]
+        for name in inputs:
+            if name not in real:
+                has = f"it has {', '.join(real)}" if real else "it has none"
+                raise UsageError(f"the model has no real input {name} to differentiate by; {has}")
+        return list(dict.fromkeys(inputs))
+
+    def _seeds(self) -> dict[str, Read]:
+        """The adjoints that everything starts from."""
+        system = self.system
+        if "loss" in system.losses:
+            return {system.losses["loss"]: self.number(1.0)}
+        seeds = {}
+        for name in system.outputs:
+            v = system.values[name]
+            if v.type.kind == "real":
+                given = system.fresh(PREFIX + name, self.values)
+                self.values[given] = Value(given, "input", (), v.type, v.axes, (), (), v.origins)
+                seeds[name] = Read(given)
+        if not seeds:
+            raise _refusal(system, "it has no loss and no real output", "loss squared_error(…)")
+        return seeds
+
+    def _active(self) -> list[str]:
+        """Real values that depend on what is wanted, and that the loss depends on."""
+        system = self.system
+        graph = nx.DiGraph()
+        graph.add_nodes_from(system.values)
+        for v in system.values.values():
+            reads = v.reads if RULES[v.op] is not None else ()
+            if v.type.kind == "real":
+                graph.add_edges_from((r.source, v.name) for r in reads)
+                graph.add_edges_from((b.read.source, v.name) for b in v.bounds)
+        below: set[str] = set(self.wanted)
+        for name in self.wanted:
+            below |= nx.descendants(graph, name)
+        above: set[str] = set(self.seeds)
+        for name in self.seeds:
+            above |= nx.ancestors(graph, name)
+        return [
+            v.name
+            for v in system.values.values()
+            if v.type.kind == "real" and v.name in below and v.name in above
+        ]
+
+    def _adjoint_name(self, v: Value) -> str:
+        base = PREFIX + v.name
+        if v.op in DATA and self._per_sequence(v):
+            base += ".sequence"  # of each sequence's own loss; what is returned is the mean's
+        elif not self.system.losses and v.name in self.seeds:
+            base += ".total"  # what is given, and what comes back through time
+        return self.system.fresh(base, self.values)
+
+    # ---------------------------------------------------------------- the transformation
+
+    def run(self) -> System:
+        for name, seed in self.seeds.items():
+            if name in self.adjoint:
+                self.gains[name].append((False, seed))
+        for name in self.active:
+            v = self.system.values[name]
+            if RULES[v.op] is not None:
+                self.base, self.origins = PREFIX + owner_of(name), v.origins
+                for position, r in enumerate(v.reads):
+                    for found in self._found(v, r):
+                        if found.read.source in self.adjoint:
+                            self._send(v, position, found)
+        for name in self.active:
+            self._finish(name)
+        outputs = [self._output(name) for name in self.wanted]
+        values = self._renamed(self._ordered(outputs))
+        return self.system.with_values(values, outputs=(*self.system.outputs, *outputs)).pruned()
+
+    def _found(self, v: Value, r: Read) -> Iterator[_Found]:
+        """What a read finds: the value itself, and what stands outside of its steps."""
+        source = self.system.values[r.source]
+        outside = [a for a in source.axes if _is_outside(r.index(a))]
+        if outside:  # h[0]: the boundary, at whatever step the reader is
+            bound = source.bound_at(outside[0], r.index(outside[0]))
+            if bound is not None:
+                yield from self._found(v, self._through(bound, r))
+            return
+        yield _Found(r)
+        for axis in source.axes:
+            index = r.index(axis)
+            if index.fixed or not any(b.axis == axis for b in source.bounds):
+                continue
+            offset = whole(index.offset)
+            served: dict[Read, list[int]] = {}
+            for i in range(abs(offset)):  # the reader's first (last) steps, inwards
+                step = Index(FIRST, i + offset) if offset < 0 else Index(LAST, offset - i)
+                bound = source.bound_at(axis, step)
+                if bound is not None:
+                    served.setdefault(bound, []).append(i)
+            for bound, steps in served.items():
+                base, way = (FIRST, 1) if offset < 0 else (LAST, -1)
+                at = [Index(base, way * i) for i in steps]
+                for found in self._found(v, self._through(bound, r)):
+                    if len(steps) > MOST_LISTED:
+                        ends = sorted((at[0], at[-1]), key=lambda i: whole(i.offset))
+                        yield replace(found, window=(index.base, ends[0], ends[1]))
+                    else:
+                        for here in at:
+                            yield replace(found, pins={**found.pins, index.base: here})
+
+    def _through(self, bound: Read, r: Read) -> Read:
+        """What a boundary reads, as read by the reader of the value it belongs to."""
+        behind = self.system.values[bound.source]
+        at = {}
+        for a in behind.axes:
+            index = bound.index(a)
+            at[a] = index if index.fixed else r.index(index.base).shifted(index.offset)
+        return read(bound.source, at)
+
+    def _send(self, v: Value, position: int, found: _Found) -> None:
+        """Add the term of an operand of ``v`` to the adjoint of what it finds there."""
+        r, target = found.read, self.system.values[found.read.source]
+        fixed = [a for a in target.axes if r.index(a).fixed]
+        moved = dict(found.pins)  # where the reader is, seen from the value that is read
+        for a in target.axes:
+            if a not in fixed:
+                moved[r.index(a).base] = Index(a, -r.index(a).offset)
+        still = all(i == Index(c) for c, i in moved.items())
+        summed = [a for a in self._frame(v) if a not in moved]
+        at_once = still or self._movable(v, moved, summed)
+        term = self._rule(v, position, moved if at_once else {})
+        if term is None:
+            return
+        if found.window is not None:
+            axis, first, last = found.window
+            term = self.map_term(term, lambda t: self._within(t, axis, first, last))
+        term = self._reduced(v, term, summed, target)
+        if not at_once:
+            full = self.map_term(term, lambda t: self.stretched(t, tuple(moved)))
+            term = self.map_term(full, lambda t: read(t.source, moved))
+        for axis in fixed:
+            term = self.map_term(term, partial(self._only_at, axis, r.index(axis)))
+        self.gains[target.name].append((not still, self.shaped(term, target.type)))
+
+    def _frame(self, v: Value) -> tuple[str, ...]:
+        """The axes that a value's equation ranges over: its own, and those it sums over."""
+        return self.system.ordered({*v.axes, *(a for r in v.reads for a in self.axes(r))})
+
+    def _movable(self, v: Value, moved: Mapping[str, Index], summed: Sequence[str]) -> bool:
+        """Whether the rule may be applied at moved reads, rather than its result be moved: past
+        the ends the adjoint is zero, and so must be all that is multiplied with it."""
+        if v.op not in SAFE or set(summed) & {i.base for i in moved.values()}:
+            return False
+        return not any(self.values[r.source].bounds for r in (*v.reads, Read(v.name)))
+
+    def _rule(self, v: Value, position: int, moved: Mapping[str, Index]) -> Term | None:
+        """What the reader's rule gives, with all its reads moved."""
+
+        def move(r: Read) -> Read:
+            at = {}
+            for axis in self.values[r.source].axes:
+                index = r.index(axis)
+                to = moved.get(index.base)
+                at[axis] = index if index.fixed or to is None else to.shifted(index.offset)
+            return read(r.source, at)
+
+        rule = RULES[v.op]
+        assert rule is not None
+        here = v.map_reads(move)
+        return rule(self, here, move(Read(v.name)), move(Read(self.adjoint[v.name])), position)
+
+    def _only_at(self, axis: str, index: Index, term: Read) -> Read:
+        """The term at one step of an axis, else 0."""
+        here = self.emit("eq", self.step(axis), self.position(axis, index))
+        return self.choose(here, term, None)
+
+    def _within(self, term: Read, axis: str, first: Index, last: Index) -> Read:
+        """The term between two fixed steps of an axis, else 0."""
+        step = self.step(axis)
+        after = self.emit("ge", step, self.position(axis, first))
+        before = self.emit("le", step, self.position(axis, last))
+        return self.choose(self.emit("and", after, before), term, None)
+
+    def _reduced(self, v: Value, term: Term, summed: Sequence[str], target: Value) -> Term:
+        """The term summed over the axes that the operand lacks, in the operand's scale."""
+        varies = self.term_axes(term)
+        own, scaled = self._per_sequence(v), self._per_sequence(target)
+        term = self.summed(term, [a for a in summed if a in varies])
+        for axis in summed:
+            if axis in varies:
+                continue
+            if axis == BATCH and own and not scaled:
+                scaled = True  # the mean of what is the same for all
+            else:
+                term = self._times(term, self.length(axis))
+        if own and not scaled:
+            size = self.length(BATCH)
+            term = self.map_term(term, lambda t: self.emit("div", t, size))
+        elif scaled and not own:
+            term = self._times(term, self.length(BATCH))
+        return term
+
+    def _times(self, term: Term, factor: Read) -> Term:
+        return self.map_term(term, lambda t: self.mul(t, factor))
+
+    def _per_sequence(self, v: Value) -> bool:
+        """Whether the adjoint is that of each sequence's own loss: B times the mean's."""
+        return bool(self.system.losses) and BATCH in v.axes
+
+    # ---------------------------------------------------------------- the sums
+
+    def _finish(self, name: str) -> None:
+        """Give an adjoint its equation: the sum of its terms, those of the same step first."""
+        v = self.system.values[name]
+        self.base, self.origins = PREFIX + owner_of(name), v.origins
+        terms = [t for _, t in sorted(self.gains[name], key=lambda pair: pair[0])]
+        reads = [t for t in terms if isinstance(t, Read)]
+        parts = [t for t in terms if isinstance(t, Part)]
+        if parts:
+            reads.append(self.assembled(parts, v.type))
+        total = reads[0] if reads else edge(self.system, self.values, None, v.type, v.axes)
+        for r in reads[1:]:
+            total = self.add(total, r)
+        if self.type(total) != v.type:
+            total = self.emit("broadcast", total, shape=v.type.shape)
+        self._define(self.adjoint[name], v, total)
+
+    def _define(self, name: str, like: Value, r: Read) -> None:
+        self.values[name] = Value(name, "copy", (r,), like.type, like.axes, (), (), like.origins)
+
+    def _output(self, name: str) -> str:
+        """The value that is returned for a parameter or an input."""
+        v = self.system.values[name]
+        self.base, self.origins = PREFIX + owner_of(name), v.origins
+        if name in self.adjoint and not (v.op in DATA and self._per_sequence(v)):
+            return self.adjoint[name]
+        public = self.system.fresh(PREFIX + name, self.values)
+        if name in self.adjoint:
+            r = self.emit("div", Read(self.adjoint[name]), self.length(BATCH))
+        else:  # the loss does not depend on it
+            r = edge(self.system, self.values, None, v.type, v.axes)
+        self._define(public, v, r)
+        return public
+
+    def _ordered(self, outputs: Sequence[str]) -> list[Value]:
+        """Forward values, then adjoints against their order, the wanted ones last; each after
+        the parts that its equation is made of."""
+        wanted = {self.adjoint[n] for n in self.wanted if n in self.adjoint}
+        inner = [self.adjoint[n] for n in reversed(self.active)]
+        chosen = [n for n in inner if n not in wanted] + [n for n in inner if n in wanted]
+        named = {*inner, *outputs}
+        out = {**self.system.values, **{n: v for n, v in self.values.items() if v.op in DATA}}
+        for name in (*(n for n in chosen if n not in outputs), *outputs):
+            todo = [name]  # depth first, parts before wholes
+            while todo:
+                top = todo[-1]
+                parts = [
+                    r.source
+                    for _, r in self.values[top].all_reads()
+                    if r.source not in out and r.source not in named and r.source not in todo
+                ]
+                if parts:
+                    todo.append(parts[0])
+                else:
+                    out[top] = self.values[todo.pop()]
+        return list(out.values())
+
+    def _renamed(self, values: Sequence[Value]) -> list[Value]:
+        """An adjoint that is nothing but a part without a name of its own names that part."""
+        names: dict[str, str] = {}
+        for v in values:
+            if v.op == "copy" and v.name not in self.system.values and not is_temporary(v.name):
+                part = self.values[v.reads[0].source]
+                same = (part.type, part.axes, part.bounds) == (v.type, v.axes, v.bounds)
+                mine = part.name not in self.system.values and is_temporary(part.name)
+                mine = mine and part.op not in LEAVES
+                if mine and same and not v.reads[0].at:
+                    names.setdefault(part.name, v.name)
+        taken = set(names.values())
+        return [
+            replace(
+                v.map_reads(lambda r: r.renamed(names.get(r.source, r.source))),
+                name=names.get(v.name, v.name),
+            )
+            for v in values
+            if v.name not in taken
+        ]
+
+
+def _is_outside(index: Index) -> bool:
+    if not index.fixed:
+        return False
+    offset = whole(index.offset)
+    return offset < 0 if index.base == FIRST else offset > 0
+
+
+def _refusal(system: System, why: str, hint: str) -> SpecError:
+    return SpecError(
+        [
+            Diagnostic(
+                "RNN040",
+                f"model {system.name} has no gradients: {why}",
+                None,
+                hint=f"declare what is missing, such as: {hint}",
+            )
+        ]
+    )

@@ -1,0 +1,265 @@
+"""One sweep over a System that puts simpler values in the place of others.
+
+It folds constants, lets one of several equal values stand for all, and asks a table of rules:
+a rule looks at one value and gives what to put in its place, another Value of the same name, a
+Read of something that exists already, or None. (The rules of ``simplify`` are in ``rules``.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from rnnc.graph.names import is_temporary
+from rnnc.graph.ops import GIVEN, NORMALISING, OPS
+from rnnc.graph.system import Distribution, System, Value, fresh
+from rnnc.graph.types import Array, Dim, Index, Read, Type, read
+
+FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
+CONSTANT = frozenset(("constant", "size", "arange", "eye"))
+
+Result = Value | Read | None
+
+
+Rule = Callable[["Rewriter", Value], Result]
+Rules = Mapping[str, Sequence[Rule]]
+
+
+class Rewriter:
+    """One sweep over the values; what is rewritten early is seen by what comes later."""
+
+    def __init__(self, system: System, rules: Rules):
+        self.system = system
+        self.rules = rules
+        self.values: dict[str, Value] = {}
+        self.alias: dict[str, Read] = {}
+        self.known: dict[Hashable, Value] = {}
+        self.results = set(system.results)
+        self.shifted = self._shifted()
+        self.changed = False
+
+    def _shifted(self) -> set[str]:
+        """Values that are read at other steps than their reader's: their boundaries matter."""
+        return {
+            r.source
+            for value in self.system.values.values()
+            for _, r in value.all_reads()
+            if any(not i.fixed or i.offset != 0 for _, i in r.at)
+        }
+
+    def run(self) -> bool:
+        for value in self.system.values.values():
+            self._visit(value)
+        if self.alias:  # reads of values that were replaced after their readers were visited
+            self.values = {n: v.map_reads(self._resolve) for n, v in self.values.items()}
+        return self.changed
+
+    def targets(self) -> dict[str, Distribution]:
+        out = {}
+        for name, d in self.system.targets.items():
+            out[name] = d.map_reads(self._resolve)
+        return out
+
+    def _resolve(self, r: Read) -> Read:
+        while r.source in self.alias:
+            r = compose(self.alias[r.source], r)
+        return r
+
+    def _visit(self, value: Value) -> None:
+        value = value.map_reads(self._resolve)
+        result = self._rewrite(value)
+        if isinstance(result, Read):
+            if self._replaceable(value, result):
+                self.alias[value.name] = result
+                self.changed = True
+                if value.name in self.results:  # its readers go past it; the name stays
+                    self.values[value.name] = _copy_of(value, result)
+                return
+            result = None
+        if result is not None and result != value:
+            self.changed = True
+            value = result
+        twin = self._twin(value)
+        if twin is not None:
+            self.alias[value.name] = Read(twin.name)
+            self.changed = True
+            if value.name in self.results:
+                self.values[value.name] = _copy_of(value, Read(twin.name))
+            return
+        self.values[value.name] = value
+
+    def _rewrite(self, value: Value) -> Result:
+        if value.op == "copy" and value.name in self.results and not self._read(value):
+            return None  # already a mere name for something else
+        folded = self._fold(value)
+        if folded is not None:
+            return folded
+        for rule in self.rules.get(value.op, ()):
+            result = rule(self, value)
+            if result is not None:
+                return result
+        return None
+
+    def _read(self, value: Value) -> bool:
+        """Whether anything reads the value."""
+        return value.name in self.system.graph and self.system.graph.out_degree(value.name) > 0
+
+    def _replaceable(self, value: Value, r: Read) -> bool:
+        """Whether a read ``r`` can stand for the value wherever that is read."""
+        source = self.get(r.source)
+        if source is None or source.type != value.type:
+            return False
+        if {r.index(a).base for a in source.axes if not r.index(a).fixed} != set(value.axes):
+            return False
+        if value.name not in self.shifted:
+            return True
+        # elsewhere it may be read outside its steps: then the boundaries must agree
+        return not r.at and source.bounds == value.bounds
+
+    def _twin(self, value: Value) -> Value | None:
+        """An earlier value that computes the same."""
+        if value.op in GIVEN or (value.op == "copy" and value.name in self.results):
+            return None
+        attrs = repr(value.attrs) if value.op == "constant" else value.attrs  # 0.0 is not -0.0
+        if value.op == "constant" and isinstance(value.attr("value"), Array):
+            attrs = value.attrs
+        key = (value.op, value.reads, attrs, value.axes, value.type, value.bounds)
+        other = self.known.setdefault(key, value)
+        return None if other is value or other.name == value.name else other
+
+    def get(self, name: str) -> Value | None:
+        """A value as it stands now."""
+        return self.values.get(name) or self.system.values.get(name)
+
+    def operand(self, value: Value, position: int) -> Value | None:
+        """The value an operand reads at the reader's own step (or at a step that exists)."""
+        r = value.reads[position]
+        if any(not i.fixed or i.offset != 0 for _, i in r.at):
+            return None
+        return self.get(r.source)
+
+    def through(self, value: Value, position: int, inner: int = 0) -> Read:
+        """The read, seen from ``value``, of operand ``inner`` of its operand ``position``."""
+        r = value.reads[position]
+        source = self.get(r.source)
+        assert source is not None
+        return compose(source.reads[inner], r)
+
+    def type(self, r: Read) -> Type:
+        source = self.get(r.source)
+        assert source is not None
+        return source.type
+
+    def axes(self, r: Read) -> frozenset[str]:
+        """The reader's axes over which an operand varies."""
+        source = self.get(r.source)
+        assert source is not None
+        return frozenset(r.index(a).base for a in source.axes if not r.index(a).fixed)
+
+    def fills(self, value: Value, position: int) -> bool:
+        """Whether an operand alone has the type and the axes of the whole."""
+        r = value.reads[position]
+        return self.type(r) == value.type and self.axes(r) == set(value.axes)
+
+    def private(self, value: Value, position: int) -> bool:
+        """Whether an operand is computed for this reader alone."""
+        name = value.reads[position].source
+        graph = self.system.graph
+        alone = name not in graph or graph.out_degree(name) == 1
+        return alone and name not in self.results and is_temporary(name)
+
+    def new(self, like: Value, op: str, *reads: Read, **attrs: Hashable) -> Read:
+        """A value before ``like``, whose type and axes follow from its operands."""
+        type_ = OPS[op].rule([self.type(r) for r in reads], attrs)
+        gone = () if op in NORMALISING else attrs.get("over", ())
+        axes = {a for r in reads for a in self.axes(r)} - {*gone}  # type: ignore[misc]
+        name = fresh(f"{like.name}.1", self.values.keys() | self.system.values.keys())
+        self.values[name] = Value(
+            name, op, reads, type_, self.system.ordered(axes), tuple(attrs.items()),
+            (), like.origins,
+        )  # fmt: skip
+        return Read(name)
+
+    def constant(self, value: Value, position: int) -> float | int | bool | None:
+        """The number that an operand is, or None."""
+        source = self.get(value.reads[position].source)
+        if source is None or source.op != "constant":
+            return None
+        number = source.attr("value")
+        return None if isinstance(number, Array) else number
+
+    # ---------------------------------------------------------------- folding
+
+    def _fold(self, value: Value) -> Value | None:
+        """Compute what depends on nothing but constants."""
+        compute = OPS[value.op].compute
+        if compute is None or value.axes or value.op == "constant":
+            return None
+        if value.op != "size" and not value.reads:
+            return None
+        if value.over or _open(value) or _costly(value, self):
+            return None
+        args = []
+        for r in value.reads:
+            source = self.get(r.source)
+            if source is None or source.op not in CONSTANT or _large(source) or _open(source):
+                return None
+            constant = OPS[source.op].compute
+            assert constant is not None
+            args.append(constant([], dict(source.attrs)))
+        if _large(value):
+            return None
+        with np.errstate(all="ignore"):
+            result = np.asarray(compute(args, dict(value.attrs)))
+        kind = value.type.kind
+        result = result.astype({"real": np.float64, "index": np.int64, "flag": np.bool_}[kind])
+        held = Array(result) if result.ndim else result.item()
+        return replace(value, op="constant", reads=(), attrs=(("value", held),))
+
+
+def _open(value: Value) -> bool:
+    """Whether an attribute is a size that is not known yet."""
+    return any(isinstance(a, Dim) for _, a in value.attrs)
+
+
+def _costly(value: Value, rewriter: Rewriter) -> bool:
+    """Whether a product of constants takes too long to be computed here."""
+    if value.op != "contract":
+        return False
+    left, right = (rewriter.get(r.source) for r in value.reads)
+    if left is None or right is None:
+        return True
+    letters = zip(
+        value.attr("left") + value.attr("right"), left.type.shape + right.type.shape, strict=True
+    )
+    sizes = dict(letters).values()
+    return any(isinstance(s, Dim) for s in sizes) or prod(sizes) > FOLD_LIMIT
+
+
+def _large(value: Value) -> bool:
+    total = 1
+    for s in value.type.shape:
+        if not isinstance(s, int):
+            return True
+        total *= s
+    return total > FOLD_LIMIT
+
+
+def _copy_of(value: Value, r: Read) -> Value:
+    return replace(value, op="copy", reads=(r,), attrs=())
+
+
+def compose(inner: Read, outer: Read) -> Read:
+    """The read of what ``inner`` reads, by someone who reads its reader as ``outer`` does."""
+
+    def index(i: Index) -> Index:
+        return i if i.fixed else outer.index(i.base).shifted(i.offset)
+
+    axes = dict(inner.at)
+    moved = {a: index(i) for a, i in axes.items()}
+    for axis, i in outer.at:
+        moved.setdefault(axis, i)
+    return read(inner.source, moved)
