@@ -10,7 +10,7 @@ text     to_numpy, to_onnx      the plan written down
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from rnnc.passes.mode import evaluating, losses_only, objective, predicting, tra
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
+from rnnc.passes.textbook import textbook
 from rnnc.passes.unroll import one_step, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
@@ -171,6 +172,13 @@ def final(system: System, options: Options) -> System:
         system = verify(unroll(system, count))
         system = verify(simplify(system))
     return system
+
+
+def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
+    """The gradient equations of a system, to be read: nothing hoisted, nothing fused."""
+    for step in (evaluating, objective, simplify, partial(differentiate, inputs=inputs), simplify):
+        system = verify(step(system))
+    return verify(textbook(system))
 
 
 def passes(options: Options) -> list[Pass]:

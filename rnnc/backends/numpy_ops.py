@@ -148,6 +148,12 @@ def _concat(w: Writer, s: Compute, a: list[str]) -> str:
     return f"np.concatenate(({', '.join(a)},), {s.attr('dim')})"
 
 
+def _rows(w: Writer, s: Compute, position: int, a: list[str]) -> str:
+    """An operand as a matrix, its last dimension the columns."""
+    dims = w.plan.arrays[s.args[position]].dims
+    return a[position] if len(dims) == 2 else f"{a[position]}.reshape(-1, {dims[-1]})"
+
+
 def _where(w: Writer, s: Compute, a: list[str]) -> str:
     # two plain numbers would choose a dtype of their own
     real = w.plan.arrays[s.target].kind == "real"
@@ -190,6 +196,7 @@ _FORMS: dict[str, Form] = {
     "step": lambda w, s, a: f"np.arange(1, {w.extent(w.plan.arrays[s.target].dims[0])} + 1)",
     "length": lambda w, s, a: w.extent(s.attr("axis")),
     "matmul": lambda w, s, a: f"np.matmul({a[0]}, {a[1]})",
+    "crossprod": lambda w, s, a: f"np.dot({_rows(w, s, 0, a)}.T, {_rows(w, s, 1, a)})",
     "einsum": lambda w, s, a: f"np.einsum({s.attr('equation')!r}, {a[0]}, {a[1]}, optimize=True)",
     "sum": _reduction("sum"),
     "max": _reduction("max"),

@@ -135,6 +135,16 @@ def _length(w: Writer, s: Compute, x: list[str], out: str) -> object:
 # ---------------------------------------------------------------- products and reductions
 
 
+def _crossprod(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    rows = []
+    for array, name in zip(s.args, x, strict=True):
+        dims = w.type(array).dims
+        if len(dims) != 2:
+            name = w.node("Reshape", [name, w.ints(-1, dims[-1])])
+        rows.append(name)
+    return w.node("Gemm", rows, out, transA=1)
+
+
 def _einsum(w: Writer, s: Compute, x: list[str], out: str) -> object:
     return w.node("Einsum", x, out, equation=s.attr("equation"))
 
@@ -305,6 +315,7 @@ FORMS: Mapping[str, Rule] = {
     "to_real": _to_real,
     "step": _step,
     "length": _length,
+    "crossprod": _crossprod,
     "einsum": _einsum,
     "sum": _reduce("ReduceSum", 13),
     "max": _reduce("ReduceMax", 18),

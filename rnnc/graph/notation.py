@@ -216,6 +216,8 @@ class Printer:
             return self._call("repeat", [f"[{self.read(value.reads[0])}]", *_sizes(value.type)])
         parts = [self._read(r) for r in value.reads]
         texts = [text for text, _ in parts]
+        if op == "mul" and value.reads[0] == value.reads[1] and parts[0][1] == ATOM:
+            return f"{texts[0]}^2", POWER
         if op in INFIX:
             return infix(op, *parts)
         match op:

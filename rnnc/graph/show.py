@@ -13,7 +13,7 @@ a[t] = b + W h[t-1] + U x[t]
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import networkx as nx
@@ -74,13 +74,13 @@ def expression(system: System, value: Value) -> str:
 # ---------------------------------------------------------------- the system as a spec
 
 
-def show_system(system: System) -> str:
-    """The system as a spec; the same text for the same system.
+def show_system(system: System, names: Mapping[str, str] | None = None) -> str:
+    """The system as a spec; the same text for the same system. ``names`` respells some.
 
     Names that a spec cannot declare are respelled (``h.W`` is ``h_W``, ``h@2`` is ``h_2``). What
     has no form in the language is written as a call of the operation (``stack[t](…)``).
     """
-    printer = Printer(system, _spelling(system))
+    printer = Printer(system, {**_spelling(system), **(names or {})})
     blocks = [_head(printer), _declarations(printer), _equations(printer), _results(printer)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 

@@ -203,7 +203,7 @@ def _contract(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> 
     left, right = o
     letters, other, out = v.attr("left"), v.attr("right"), v.attr("out")
     if v.attr("over"):
-        return _einsum(a, emit, v, o, axes)
+        return _summed_outer(a, emit, v, o, axes) or _einsum(a, emit, v, o, axes)
     if len(letters) == 1 and len(other) == 1:
         if out == "":  # dot
             return _dot(a, emit, left, right, axes)
@@ -236,6 +236,29 @@ def _contract(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> 
             a.align(Operand(second, right.axes, 2), axes, 2),
         )
     return _einsum(a, emit, v, o, axes)
+
+
+def _summed_outer(
+    a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes
+) -> str | None:
+    """The outer products of two vectors, summed over all steps and sequences: the gradient of a
+    weight matrix, as one product; None where it is something else."""
+    letters, over = (v.attr("left"), v.attr("right")), set(v.over)
+    if axes or sorted(map(len, letters)) != [1, 1] or letters[0] == letters[1]:
+        return None
+    both = set(o[0].axes) & set(o[1].axes)
+    if set(o[0].axes) | set(o[1].axes) != over or not both or len(v.attr("out")) != 2:
+        return None
+    arrays = []
+    for operand in o if v.attr("out") == "".join(letters) else o[::-1]:
+        alone = tuple(i for i, x in enumerate(operand.axes) if x not in both)
+        array = operand.array
+        if alone:  # what the other does not vary over is summed first
+            dims = a.types[array].dims
+            rest = [d for i, d in enumerate(dims) if i not in alone]
+            array = a.emit(f"{array}:sum", "sum", (array,), rest, dims=alone)
+        arrays.append(array)
+    return emit("crossprod", *arrays)
 
 
 def _feature(a: Arrays, operand: Operand, before: int) -> str:

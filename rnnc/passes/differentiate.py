@@ -141,8 +141,16 @@ class _Adjoints(Terms):
         if v.op in DATA and self._per_sequence(v):
             base += ".sequence"  # of each sequence's own loss; what is returned is the mean's
         elif not self.system.losses and v.name in self.seeds:
-            base += ".total"  # what is given, and what comes back through time
-        return self.system.fresh(base, self.values)
+            base = f"all_{v.name}"  # what is given, and what comes back through time
+        return self._free(base)
+
+    def _free(self, base: str) -> str:
+        """The name, or ``d2_W`` for ``d_W`` where that is a gradient already."""
+        name, order = base, 1
+        while name in self.values:
+            order += 1
+            name = f"d{order}_{base.removeprefix(PREFIX)}"
+        return name
 
     # ---------------------------------------------------------------- the transformation
 
@@ -322,7 +330,7 @@ class _Adjoints(Terms):
         self.base, self.origins = PREFIX + owner_of(name), v.origins
         if name in self.adjoint and not (v.op in DATA and self._per_sequence(v)):
             return self.adjoint[name]
-        public = self.system.fresh(PREFIX + name, self.values)
+        public = self._free(PREFIX + name)
         if name in self.adjoint:
             r = self.emit("div", Read(self.adjoint[name]), self.length(BATCH))
         else:  # the loss does not depend on it

@@ -4,6 +4,8 @@
     z = σ(W [h', x])           →     z = σ(W_1 h' + W_2 x)
     s = a * (b * s')                 p = a * b,  s = p * s'
 
+    d = [a * u, b * v] * c           p = [a, b] * c,  d = p * [u, v]
+
 In every recurrence, sums and products of several operands are put together anew, those that do
 not recur by themselves; then the schedule finds them outside the loop, for all steps at once.
 """
@@ -12,13 +14,13 @@ from __future__ import annotations
 
 from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Read, Size
+from rnnc.graph.types import Attrs, Read, Size
 from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term, owner_of
 
 
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
-    for rewrite in (_split_columns, _sum, _product):
+    for rewrite in (_split_columns, _sum, _product, _joined_products):
         members = {m: r.members for r in recurrences(system) for m in r.members}
         editor = Editor(system)
         for name, value in system.values.items():
@@ -97,3 +99,80 @@ def _product(editor: Editor, value: Value, members: frozenset[str]) -> None:
     for r in recurring[:-1]:
         product = editor.make(f"{value.name}.product", "mul", (product, r), (), value.origins)
     editor.change(value.name, "mul", (product, recurring[-1]))
+
+
+def _joined_products(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """Vectors joined of products, and multiplied again, as one product of two joined vectors:
+    the gates' part of back-propagation through an LSTM."""
+    if value.op not in ("concat", "mul") or not _is_joined(editor, value, members):
+        return
+    if editor.private(Read(value.name)):
+        reader, r = editor.readers(value.name)[0]
+        if not r.at and _is_joined(editor, reader, members):
+            return  # a part of a larger one
+    pieces = _pieces(editor, Read(value.name), members)
+    if len(pieces) < 2 or any(factor is None for factor, _ in pieces):
+        return
+    factors = [factor for factor, _ in pieces if factor is not None]
+    fixed = editor.make(f"{value.name}.fixed", "concat", factors, (), value.origins)
+    rest = [r for _, r in pieces]
+    joined = editor.make(f"{value.name}.joined", "concat", rest, (), value.origins)
+    editor.change(value.name, "mul", (fixed, joined))
+
+
+def _is_joined(editor: Editor, value: Value, members: frozenset[str]) -> bool:
+    """Whether it is a vector joined of others, or the product of one and what does not recur."""
+    if value.op == "concat":
+        return value.type.rank == 1
+    if value.op != "mul" or value.type.rank != 1:
+        return False
+    split = _factor(editor, value, members)
+    if split is None or editor.type(split[0]) != value.type:
+        return False
+    inner = editor.values[split[1].source]
+    return editor.private(split[1]) and inner.axes == value.axes and _is_joined(editor, inner, members)
+
+
+def _factor(editor: Editor, value: Value, members: frozenset[str]) -> tuple[Read, Read] | None:
+    """The factor that does not recur, and the other."""
+    for i in (0, 1):
+        fixed, rest = value.reads[i], value.reads[1 - i]
+        if fixed.source not in members and rest.source in members:
+            return fixed, rest
+    return None
+
+
+def _pieces(
+    editor: Editor, r: Read, members: frozenset[str]
+) -> list[tuple[Read | None, Read]]:
+    """The parts of a joined vector: what each is multiplied with that does not recur, the rest."""
+    value = editor.values[r.source]
+    if value.op == "concat" and value.type.rank == 1:
+        out: list[tuple[Read | None, Read]] = []
+        for part in value.reads:
+            inner = editor.values[part.source]
+            known = editor.private(part) and inner.axes == value.axes and inner.type.rank == 1
+            out += _pieces(editor, part, members) if known else [(None, part)]
+        return out
+    split = _factor(editor, value, members) if value.op == "mul" else None
+    if split is None or editor.type(split[1]) != value.type:
+        return [(None, r)]
+    factor, rest = split
+    inner = editor.values[rest.source]
+    if not (editor.private(rest) and inner.axes == value.axes and inner.op in ("concat", "mul")):
+        return [(factor, rest)]
+    pieces = _pieces(editor, rest, members)
+    out, start = [], 0
+    for own, piece in pieces:
+        stop = start + editor.type(piece).shape[0]
+        part = factor
+        if editor.type(factor) == value.type and len(pieces) > 1:
+            ends: Attrs = (("start", start), ("stop", stop))
+            name = f"{factor.source}.part"
+            part = editor.make(name, "slice", (factor,), ends, value.origins)
+        if own is not None:
+            name = f"{value.name}.fixed"
+            part = editor.make(name, "mul", (own, part), (), value.origins)
+        out.append((part, piece))
+        start = stop
+    return out

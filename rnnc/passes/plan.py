@@ -39,6 +39,7 @@ class Compute:
     step             1..T along ``axis`` (one dimension)
     length           the length of ``axis``
     matmul           over the last two dimensions, the others broadcast
+    crossprod        args[0]ᵀ args[1], of matrices whose rows are all but the last dimension
     einsum           ``equation``
     sum, max, min    over the dimensions ``dims``; ``keep`` keeps them as 1
     argmax           over the one dimension ``dim``, counted from 0

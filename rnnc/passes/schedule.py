@@ -140,6 +140,8 @@ class _Schedule:
         members = [n for n in system.values if n in recurrence.members]
         lags = self._lags(members, axis, recurrence)
         wanted, last_only = self._needed(recurrence, lags)
+        parts = self._parts(wanted, recurrence)
+        wanted |= {self.system[name].reads[0].source for name in parts}
 
         body = _Body(self, recurrence)
         self.arrays.body, self.arrays.locals = body.statements, set()
@@ -173,7 +175,7 @@ class _Schedule:
                 )
         collected = []
         for name in members:
-            if name in wanted:
+            if name in wanted and name not in parts:
                 source = system.values[name]
                 self.arrays.types[name] = ArrayType(
                     self.arrays.dims(source.axes, source.type.shape), source.type.kind
@@ -190,6 +192,8 @@ class _Schedule:
                 tuple(collected),
             )
         )
+        for name in parts:
+            self._define(system.values[name])
 
     def _lags(self, members: list[str], axis: str, recurrence: Recurrence) -> dict[str, int]:
         """How many steps back each member is read inside the loop."""
@@ -215,6 +219,17 @@ class _Schedule:
                     is_end = r.at == ((recurrence.axis, end),) and r.source in lags
                     (ends if is_end else full).add(r.source)
         return full, ends
+
+    def _parts(self, wanted: set[str], recurrence: Recurrence) -> list[str]:
+        """Wanted members that are taken from another one at the same step: cheaper cut out of
+        all its steps afterwards, where that one is wanted or several are cut out of it."""
+        found: dict[str, list[str]] = {}
+        for name, v in self.system.values.items():
+            if name in wanted and v.op == "slice" and not v.reads[0].at and not v.bounds:
+                source = v.reads[0].source
+                if source in recurrence.members and not self.system[source].bounds:
+                    found.setdefault(source, []).append(name)
+        return [n for s, names in found.items() if s in wanted or len(names) > 1 for n in names]
 
     def _inner_order(self, members: list[str], axis: str, recurrence: Recurrence) -> Iterable[str]:
         position = {name: i for i, name in enumerate(members)}
