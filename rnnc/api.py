@@ -34,6 +34,7 @@ from rnnc.syntax.parse import read_source
 
 if TYPE_CHECKING:
     from rnnc.runtime.onnx_model import OnnxModel
+    from rnnc.train.fit import Fit
 
 DType = Literal["float32", "float64"]
 DTYPES: tuple[DType, ...] = ("float32", "float64")
@@ -184,6 +185,15 @@ class Spec:
             "weights_given": open_,
             "computed": [s.prev for s in final.states if s.initial is not None],
         }
+
+    def fit(self, data: Any, **options: Any) -> Fit:
+        """Train the model on data: ``spec.fit({"x": x, "y": y}, lr=1e-3, epochs=20).weights``.
+
+        All options, and what is raised, are those of :func:`rnnc.train.fit`.
+        """
+        from rnnc.train.fit import fit
+
+        return fit(self, data, **options)
 
     def stream(
         self,

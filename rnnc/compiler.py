@@ -25,7 +25,14 @@ from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
 from rnnc.passes.hoist import hoist
-from rnnc.passes.mode import evaluating, losses_only, objective, predicting, training
+from rnnc.passes.mode import (
+    evaluating,
+    losses_only,
+    objective,
+    predicting,
+    training,
+    training_objective,
+)
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
@@ -46,7 +53,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "init": (predicting, simplify, initial, simplify),
     "loss": (losses_only, simplify, hoist, fuse, simplify),
     "grad": (objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist, simplify),
-    "train": (losses_only, simplify, hoist, fuse, simplify, differentiate, simplify, hoist),
+    "train": (training_objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist),
 }
 
 # and what a backend wants done before the schedule

@@ -22,9 +22,11 @@ from rnnc.cli.check import check
 from rnnc.cli.common import say, show_diagnostics
 from rnnc.cli.compile import compile_
 from rnnc.cli.format import fmt
+from rnnc.cli.gradflow import gradflow
 from rnnc.cli.run import run
 from rnnc.cli.show import show
 from rnnc.cli.specs import specs
+from rnnc.cli.train import train
 from rnnc.source import InternalError, RnncError, SpecError, UsageError
 
 __all__ = ["cli", "main"]
@@ -79,7 +81,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, show, compile_, run, specs, fmt):
+for _command in (check, show, compile_, train, run, gradflow, specs, fmt):
     cli.add_command(_command)
 
 

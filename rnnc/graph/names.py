@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from rnnc.syntax.names import normalise_name
 
+GRADIENT = "d_"  # of h is d_h, printed ∂h
+
 _WORDS = {"'": "_prime", "+": "_plus", "-": "_minus", "@": "_at_"}
 
 

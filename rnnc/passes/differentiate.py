@@ -36,7 +36,7 @@ from functools import partial
 import networkx as nx
 
 from rnnc.graph.edges import edge
-from rnnc.graph.names import is_temporary
+from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.ops import DATA, LEAVES
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, read, whole
@@ -44,7 +44,6 @@ from rnnc.passes.derivatives import RULES, SAFE, Part, Term, Terms
 from rnnc.passes.editor import owner_of
 from rnnc.source import Diagnostic, SpecError, UsageError
 
-PREFIX = "d_"
 MOST_LISTED = 4  # steps of a boundary that are read one by one; beyond, a masked sum
 
 
@@ -106,8 +105,8 @@ class _Adjoints(Terms):
         seeds = {}
         for name in system.outputs:
             v = system.values[name]
-            if v.type.kind == "real":
-                given = system.fresh(PREFIX + name, self.values)
+            if v.type.kind == "real" and v.op != "param":
+                given = system.fresh(GRADIENT + name, self.values)
                 self.values[given] = Value(given, "input", (), v.type, v.axes, (), (), v.origins)
                 seeds[name] = Read(given)
         if not seeds:
@@ -137,7 +136,7 @@ class _Adjoints(Terms):
         ]
 
     def _adjoint_name(self, v: Value) -> str:
-        base = PREFIX + v.name
+        base = GRADIENT + v.name
         if v.op in DATA and self._per_sequence(v):
             base += ".sequence"  # of each sequence's own loss; what is returned is the mean's
         elif not self.system.losses and v.name in self.seeds:
@@ -149,7 +148,7 @@ class _Adjoints(Terms):
         name, order = base, 1
         while name in self.values:
             order += 1
-            name = f"d{order}_{base.removeprefix(PREFIX)}"
+            name = f"d{order}_{base.removeprefix(GRADIENT)}"
         return name
 
     # ---------------------------------------------------------------- the transformation
@@ -161,7 +160,7 @@ class _Adjoints(Terms):
         for name in self.active:
             v = self.system.values[name]
             if RULES[v.op] is not None:
-                self.base, self.origins = PREFIX + owner_of(name), v.origins
+                self.base, self.origins = GRADIENT + owner_of(name), v.origins
                 for position, r in enumerate(v.reads):
                     for found in self._found(v, r):
                         if found.read.source in self.adjoint:
@@ -170,7 +169,8 @@ class _Adjoints(Terms):
             self._finish(name)
         outputs = [self._output(name) for name in self.wanted]
         values = self._renamed(self._ordered(outputs))
-        return self.system.with_values(values, outputs=(*self.system.outputs, *outputs)).pruned()
+        kept = [n for n in self.system.outputs if self.system.values[n].op != "param"]
+        return self.system.with_values(values, outputs=(*kept, *outputs)).pruned()
 
     def _found(self, v: Value, r: Read) -> Iterator[_Found]:
         """What a read finds: the value itself, and what stands outside of its steps."""
@@ -239,8 +239,10 @@ class _Adjoints(Terms):
         self.gains[target.name].append((not still, self.shaped(term, target.type)))
 
     def _frame(self, v: Value) -> tuple[str, ...]:
-        """The axes that a value's equation ranges over: its own, and those it sums over."""
-        return self.system.ordered({*v.axes, *(a for r in v.reads for a in self.axes(r))})
+        """The axes that a value's equation ranges over: its own, and those it sums over. Of a
+        stack each operand is one step's alone."""
+        axes = {*v.axes, *(a for r in v.reads for a in self.axes(r))}
+        return self.system.ordered(axes - {v.attr("axis")} if v.op == "stack" else axes)
 
     def _movable(self, v: Value, moved: Mapping[str, Index], summed: Sequence[str]) -> bool:
         """Whether the rule may be applied at moved reads, rather than its result be moved: past
@@ -308,7 +310,7 @@ class _Adjoints(Terms):
     def _finish(self, name: str) -> None:
         """Give an adjoint its equation: the sum of its terms, those of the same step first."""
         v = self.system.values[name]
-        self.base, self.origins = PREFIX + owner_of(name), v.origins
+        self.base, self.origins = GRADIENT + owner_of(name), v.origins
         terms = [t for _, t in sorted(self.gains[name], key=lambda pair: pair[0])]
         reads = [t for t in terms if isinstance(t, Read)]
         parts = [t for t in terms if isinstance(t, Part)]
@@ -327,10 +329,10 @@ class _Adjoints(Terms):
     def _output(self, name: str) -> str:
         """The value that is returned for a parameter or an input."""
         v = self.system.values[name]
-        self.base, self.origins = PREFIX + owner_of(name), v.origins
+        self.base, self.origins = GRADIENT + owner_of(name), v.origins
         if name in self.adjoint and not (v.op in DATA and self._per_sequence(v)):
             return self.adjoint[name]
-        public = self._free(PREFIX + name)
+        public = self._free(GRADIENT + name)
         if name in self.adjoint:
             r = self.emit("div", Read(self.adjoint[name]), self.length(BATCH))
         else:  # the loss does not depend on it

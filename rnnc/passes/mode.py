@@ -30,8 +30,17 @@ def losses_only(system: System) -> System:
 
 
 def objective(system: System) -> System:
-    """What gradients are taken of: the losses, or the outputs of a model without."""
-    return replace(system, outputs=()) if system.losses else predicting(system)
+    """What gradients are taken of: the losses, or the outputs of a model without. Parameters
+    stay, also those that nothing reads, since each of them has a gradient."""
+    wanted = () if system.losses else system.outputs
+    metrics, counts = (system.metrics, system.counts) if system.losses else ({}, {})
+    outputs = (*wanted, *(v.name for v in system.params))
+    return replace(system, outputs=outputs, metrics=metrics, counts=counts)
+
+
+def training_objective(system: System) -> System:
+    """The same of a model that has a loss; raises SpecError where there is none."""
+    return objective(system if system.losses else losses_only(replace(system, metrics={})))
 
 
 def training(system: System) -> System:

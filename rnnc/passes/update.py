@@ -28,7 +28,7 @@ Shape = tuple[Size, ...]
 
 
 def gradients_of(system: System) -> dict[str, str]:
-    """The gradient of each parameter that has one: what the loss does not reach is left alone."""
+    """The gradient of each parameter that the loss depends on."""
     found = {v.name: f"d_{v.name}" for v in system.params}
     return {
         name: gradient
@@ -47,7 +47,8 @@ def _is_zero(system: System, name: str) -> bool:
 def updated(
     system: System, optimiser: Callable[[Shape], System], clip: float | None = None
 ) -> System:
-    """The gradient system with ``<param>.next`` for each parameter instead of gradients.
+    """The gradient system with ``<param>.next`` for each parameter instead of gradients; those
+    that the loss does not depend on are left alone.
 
     ``optimiser`` gives the optimiser at a single step for a parameter of some shape; where
     ``clip`` is given, gradients whose global norm is larger are scaled to it (Pascanu, Mikolov
@@ -69,7 +70,8 @@ class _Update(Editor):
     def run(self) -> System:
         factor = self._norm()
         for v in self.system.params:
-            self._parameter(v, factor)
+            if v.name in self.gradients:
+                self._parameter(v, factor)
         return self.system.with_values(
             self.values, outputs=(NORM,), updates=tuple(self.updates)
         ).pruned()
@@ -90,7 +92,7 @@ class _Update(Editor):
         self._add(Value(NORM, "sqrt", (total,), Type("real")))
         if self.clip is None:
             return None
-        limit = self._number(self.clip)
+        limit = self._number(float(self.clip))
         above = self.make(f"{NORM}.1", "gt", (Read(NORM), limit))
         ratio = self.make(f"{NORM}.1", "div", (limit, Read(NORM)))
         return self.make("clip", "where", (above, ratio, self._number(1.0)))
@@ -103,9 +105,6 @@ class _Update(Editor):
     def _parameter(self, param: Value, factor: Read | None) -> None:
         after = f"{param.name}.next"
         self.updates.append(State(param.name, after))
-        if param.name not in self.gradients:
-            self._add(Value(after, "copy", (Read(param.name),), param.type))
-            return
         gradient = Read(self.gradients[param.name])
         if factor is not None:
             gradient = self.make(f"{gradient.source}.clipped", "mul", (factor, gradient))

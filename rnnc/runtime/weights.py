@@ -157,19 +157,3 @@ def read_weights(path: str | Path) -> Weights:
     except Exception as error:  # whatever the libraries make of a damaged file
         raise UsageError(f"{path} cannot be read as weights: {error}") from error
     raise UsageError(f"weights are kept in .safetensors or .npz files, not {path.name}")
-
-
-def write_weights(
-    path: str | Path, weights: Mapping[str, ArrayLike], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write the weights to a ``.safetensors`` or ``.npz`` file."""
-    path = Path(path)
-    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
-        save_file(arrays, path, dict(metadata or {}))
-    elif path.suffix == ".npz":
-        np.savez(path, **arrays)  # type: ignore[arg-type]
-    else:
-        raise UsageError(f"weights are kept in .safetensors or .npz files, not {path.name}")

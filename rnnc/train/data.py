@@ -1,0 +1,335 @@
+"""Data to train on: where they come from, what they say about sizes, and how they are cut.
+
+Whatever form they have, data end as a :class:`Dataset`, arrays by input name with the sequences
+first. A text becomes as many sequences as a batch holds, each one long stretch of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnc.api import Spec
+from rnnc.graph.names import canonical
+from rnnc.graph.system import Value
+from rnnc.graph.types import BATCH, Dim, Size
+from rnnc.runtime.ports import PortInfo, brackets, check_array, check_inputs
+from rnnc.runtime.weights import read_weights
+from rnnc.source import DataError, UsageError
+from rnnc.syntax import tree
+from rnnc.train.text import Text, Vocabulary
+
+NDA = NDArray[Any]
+Arrays = dict[str, NDA]
+Data = Mapping[str, ArrayLike] | str | Path | Sequence[str | Path] | Text
+Given = Arrays | Text  # data as they were read
+
+DATA_ROLES = ("input", "target")  # of ports; the others follow from these or are kept by training
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sequences: arrays by input name, [sequences, …]; those in ``timed`` are
+    [sequences, steps, …]. ``steps`` is None where no array has steps."""
+
+    arrays: Arrays
+    timed: frozenset[str]
+    sequences: int
+    steps: int | None
+
+    def piece(self, rows: NDA | slice, chunk: int, size: int | None) -> Arrays:
+        """Some sequences; of their steps the ``chunk``-th ``size`` ones (all for None)."""
+        if size is None:
+            return {name: array[rows] for name, array in self.arrays.items()}
+        steps = slice(chunk * size, (chunk + 1) * size)
+        return {
+            name: array[rows, steps] if name in self.timed else array[rows]
+            for name, array in self.arrays.items()
+        }
+
+    def chunk_count(self, size: int | None) -> int:
+        """How many chunks a sequence has."""
+        return 1 if size is None or self.steps is None else -(-self.steps // size)
+
+    def digest(self) -> str:
+        """A name for the content of all arrays; other data have another one."""
+        hashed = hashlib.blake2b(digest_size=16)
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            hashed.update(f"{name} {array.dtype} {array.shape}".encode())
+            hashed.update(array.reshape(-1).view(np.uint8).data)
+        return hashed.hexdigest()
+
+
+def dataset(ports: Sequence[PortInfo], given: Mapping[str, ArrayLike], dtype: str) -> Dataset:
+    """The data of a model with these ports, checked once and in its dtype.
+
+    :raises DataError: a name is unknown or missing, an array does not fit, there are none.
+    """
+    wanted = [p for p in ports if p.role in DATA_ROLES and p.dims[:1] == (BATCH,)]
+    arrays = check_inputs(wanted, given, dtype)
+    timed = frozenset(p.name for p in wanted if len(p.dims) > 1 and isinstance(p.dims[1], str))
+    if not wanted:
+        raise DataError("the model takes no data, so there is nothing to train on")
+    steps = {arrays[name].shape[1] for name in timed}
+    count = len(arrays[wanted[0].name])
+    return Dataset(arrays, timed, count, steps.pop() if len(steps) == 1 else None)
+
+
+# ---------------------------------------------------------------- where they come from
+
+
+def read_data(data: Data, spec: Spec) -> Given:
+    """Arrays by name, or a text, from whatever was given.
+
+    Files are ``.npz`` and ``.safetensors`` (arrays by name), ``.npy`` (named like its input, or
+    given as ``NAME=FILE``), and ``.txt``.
+
+    :raises UsageError: a file is missing, damaged, of another kind.
+    :raises DataError: a file holds nothing that the model takes.
+    """
+    if isinstance(data, Text):
+        return data
+    if isinstance(data, Mapping):
+        return {canonical(name): _as_array(name, array) for name, array in data.items()}
+    items = [data] if isinstance(data, (str, Path)) else list(data)
+    if not items:
+        raise UsageError("there are no data: give arrays, files or a text")
+    if all(Path(item).suffix == ".txt" for item in items):
+        return Text.read(items)
+    arrays: Arrays = {}
+    for item in items:
+        for name, array in _read_file(str(item), spec).items():
+            if name in arrays:
+                raise UsageError(f"{name} is given twice, the second time by {item}")
+            arrays[name] = array
+    return arrays
+
+
+def _read_file(item: str, spec: Spec) -> Arrays:
+    name, equals, rest = item.partition("=")
+    if not equals or Path(item).is_file():
+        name, rest = "", item
+    path = Path(rest)
+    if path.suffix not in (".npz", ".npy", ".safetensors"):
+        what = "texts are given apart (--text)" if path.suffix == ".txt" else "not " + path.name
+        raise UsageError(f"data are .npz, .npy or .safetensors files; {what}")
+    if path.suffix == ".npy":
+        return {canonical(name or path.stem): _array(path)}
+    if name:
+        raise UsageError(f"{item}: a {path.suffix} file has names of its own")
+    arrays = {canonical(n): a for n, a in read_weights(path).items()}
+    known = {v.name for v in spec.system.inputs}
+    if not known & arrays.keys():
+        raise DataError(
+            f"{path} holds {', '.join(arrays) or 'nothing'}; "
+            f"{spec.name} takes {', '.join(known) or 'nothing'}"
+        )
+    if others := sorted(arrays.keys() - known):
+        warnings.warn(f"{path} also holds {', '.join(others)}, which {spec.name} does not take",
+                      stacklevel=4)  # fmt: skip
+    return {n: a for n, a in arrays.items() if n in known}
+
+
+def _as_array(name: str, data: ArrayLike) -> NDA:
+    try:
+        return np.asarray(data)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(
+            f"{name} is no array: {error}. Sequences of a batch have the same number of steps: pad "
+            "them, and let a flag say which steps count (target … when seen[t])"
+        ) from error
+
+
+def _array(path: Path) -> NDA:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except Exception as error:  # whatever NumPy makes of a damaged file
+        raise UsageError(f"{path} cannot be read as an array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path} holds several arrays: name it .npz")
+    return array
+
+
+# ---------------------------------------------------------------- what they say about sizes
+
+
+def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
+    """The spec with the sizes that the data have, where the caller set none.
+
+    Dims that are open, or have only a default number, take the size of the arrays (or of the
+    vocabulary).
+
+    :raises DataError: an array has too few or too many dimensions, two disagree about a size, or
+        an open size could only be guessed.
+    """
+    free = _free_dims(spec)
+    found: dict[str, tuple[int, str]] = {}
+
+    def learn(size: object, number: int, who: str) -> None:
+        name = str(size)
+        if not isinstance(size, Dim) or name not in free or number < 1:
+            return
+        known, other = found.setdefault(name, (number, who))
+        if known != number:
+            raise DataError(f"{name} is {known} in {other}, but {number} in {who}")
+
+    for v in spec.system.inputs:
+        if v.name in given:
+            shape = given[v.name].shape
+            if len(shape) != len(v.axes) + v.type.rank:
+                check_array(_port(spec, v), given[v.name], "float64")  # says what is wrong
+            for size, number in zip(v.type.shape, shape[len(v.axes) :], strict=True):
+                learn(size, number, v.name)
+    if vocabulary is not None:
+        target, _ = text_names(spec)
+        learn(_range(target), len(vocabulary), "the vocabulary")
+    for v in spec.system.inputs:
+        _open_range(v, given, {d for d in free if spec.system.dims[d] is None} - found.keys())
+    new = {n: size for n, (size, _) in found.items() if spec.system.dims[n] != size}
+    return type(spec)(spec.source, spec.name, {**spec.sizes, **new}) if new else spec
+
+
+def _port(spec: Spec, v: Value) -> PortInfo:
+    """An input by the names of its sizes, before they are known."""
+    lengths = [spec.system.axes[axis].length for axis in v.axes if axis != BATCH]
+    dims = (BATCH, *lengths, *map(str, v.type.shape))
+    return PortInfo(v.name, v.op, dims, v.type.kind)
+
+
+def _free_dims(spec: Spec) -> set[str]:
+    """The dims that the caller did not set, and that are no formula over others."""
+    return {
+        item.name
+        for statement in spec.tree.statements
+        if isinstance(statement, tree.DimStatement)
+        for item in statement.dims
+        if item.name not in spec.sizes and isinstance(item.default, tree.Number | None)
+    }
+
+
+def _range(v: Value) -> Size | None:
+    """How many values an index has; None for what is no index."""
+    return next((a for key, a in v.attrs if key == "range"), None)  # type: ignore[return-value]
+
+
+def _open_range(v: Value, given: Arrays, still_open: set[str]) -> None:
+    """A number of classes is not guessed from the classes that happen to occur."""
+    size = _range(v)
+    if str(size) in still_open and v.name in given and given[v.name].size:
+        array = given[v.name]
+        if array.dtype.kind in "iu":
+            raise DataError(
+                f"the size {size} is not set; {v.name} goes from {array.min()} to {array.max()}, "
+                f"so set {size}={int(array.max()) + 1}, or more if there are classes without data"
+            )
+
+
+# ---------------------------------------------------------------- texts
+
+
+def text_names(spec: Spec) -> tuple[Value, Value | None]:
+    """The target that a text feeds, and the input that is the text one step earlier, if any.
+
+    :raises DataError: the model is of another kind.
+    """
+    system = spec.system
+    targets = [
+        v for v in system.leaves("target")
+        if v.type.kind == "index" and not v.type.shape and len(v.axes) > 1
+    ]  # fmt: skip
+    if len(targets) != 1 or len(system.leaves("target")) != 1:
+        raise DataError(
+            f"{spec.name} cannot be trained on a text: that takes exactly one target, "
+            "an index at every step, such as: target y[t] : index(vocab) ~ categorical(p[t])"
+        )
+    (target,) = targets
+    inputs = system.leaves("input")
+    same = [v for v in inputs if v.axes == target.axes and _range(v) == _range(target)]
+    if len(inputs) > 1 or len(same) != len(inputs):
+        names = ", ".join(v.name for v in inputs)
+        raise DataError(
+            f"{spec.name} cannot be trained on a text: beside {target.name} it takes {names}; "
+            f"a text gives one input, index({_range(target)}) at every step: itself, one step late"
+        )
+    return target, same[0] if same else None
+
+
+def vocabulary_of(texts: Sequence[Text], known: Vocabulary | None) -> Vocabulary:
+    """The vocabulary of some texts: the known one (of weights), else all their symbols.
+
+    :raises DataError: characters and bytes are mixed, or there is no text.
+    """
+    kinds = {type(text.content) for text in texts}
+    if len(kinds) > 1:
+        raise DataError("one text is of characters, the other of bytes")
+    if not all(text.content for text in texts):
+        raise DataError("the text is empty")
+    return known or Vocabulary.of(*(text.content for text in texts))
+
+
+def streams(spec: Spec, numbers: NDA, count: int) -> Arrays:
+    """A text cut into ``count`` sequences of equal length; what is over is left out.
+
+    :raises DataError: the text is shorter than that.
+    """
+    target, before = text_names(spec)
+    usable = len(numbers) - (before is not None)
+    steps = usable // count
+    if steps < 1:
+        raise DataError(
+            f"a text of {len(numbers)} symbols cannot be cut into {count} sequences; "
+            f"take a smaller batch (at most {max(1, usable)}), or a longer text"
+        )
+    if before is None:
+        return {target.name: numbers[: steps * count].reshape(count, steps)}
+    return {
+        target.name: numbers[1 : steps * count + 1].reshape(count, steps),
+        before.name: numbers[: steps * count].reshape(count, steps),
+    }
+
+
+# ---------------------------------------------------------------- validation
+
+
+def split(given: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
+    """Training and validation data: a random ``fraction`` of the sequences is kept apart.
+
+    :raises DataError: one of the two would be empty.
+    """
+    counts = {len(a) for a in given.values() if a.ndim}
+    if len(counts) != 1:
+        shapes = ", ".join(f"{n} {brackets(a.shape)}" for n, a in given.items())
+        raise DataError(f"the arrays have different numbers of sequences: {shapes or 'none'}")
+    count = counts.pop()
+    apart = _apart(count, fraction, "sequence")
+    rows = np.random.default_rng([seed, count]).permutation(count)
+    first, second = np.sort(rows[apart:]), np.sort(rows[:apart])
+    return {n: a[first] for n, a in given.items()}, {n: a[second] for n, a in given.items()}
+
+
+def split_text(numbers: NDA, fraction: float) -> tuple[NDA, NDA]:
+    """The beginning of a text to train on, and its end to validate with."""
+    apart = _apart(len(numbers), fraction, "symbol")
+    return numbers[:-apart], numbers[-apart:]
+
+
+def _apart(count: int, fraction: float, noun: str) -> int:
+    if not 0 < fraction < 1:
+        raise UsageError(f"validation is a share between 0 and 1, such as 0.1, not {fraction}")
+    apart = round(count * fraction)
+    if not 0 < apart < count:
+        raise DataError(
+            f"of {count} {noun}{'' if count == 1 else 's'}, a share of {fraction} leaves "
+            f"{apart} for validation: there must be some for it and some to train on"
+        )
+    return apart
