@@ -373,6 +373,11 @@ def test_real_mod_is_exact() -> None:
 
 
 SHAPED: list[tuple[str, NDA, Sequence[NDA], dict[str, Any]]] = [
+    ("crossprod", SQUARE.reshape(-1, SQUARE.shape[-1]).T @ SQUARE.reshape(-1, SQUARE.shape[-1]),
+     [SQUARE, SQUARE], {}),
+    ("crossprod", SQUARE[0].T @ SQUARE[0], [SQUARE[0], SQUARE[0]], {}),
+    ("scatter", np.stack([SQUARE[0, 0] + SQUARE[0, 2], 0 * SQUARE[0, 0], SQUARE[0, 1]]),
+     [SQUARE[0, :3], np.array([0, 2, 0])], {"size": 3}),
     ("einsum", np.einsum("Aij,Bj->ABi", SQUARE, SQUARE[0]), [SQUARE, SQUARE[0]],
      {"equation": "Aij,Bj->ABi"}),
     ("sum", SQUARE.sum((0, 2)), [SQUARE], {"dims": (0, 2)}),

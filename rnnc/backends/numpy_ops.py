@@ -148,6 +148,13 @@ def _concat(w: Writer, s: Compute, a: list[str]) -> str:
     return f"np.concatenate(({', '.join(a)},), {s.attr('dim')})"
 
 
+def _scatter(w: Writer, s: Compute, a: list[str]) -> str:
+    size, *row = w.plan.arrays[s.target].dims
+    width = math.prod(d for d in row if isinstance(d, int))
+    table = f"scatter({a[0]}.reshape(-1, {width}), {a[1]}.reshape(-1), {size})"
+    return table if len(row) == 1 else f"{table}.reshape({w.shape((size, *row))})"
+
+
 def _rows(w: Writer, s: Compute, position: int, a: list[str]) -> str:
     """An operand as a matrix, its last dimension the columns."""
     dims = w.plan.arrays[s.args[position]].dims
@@ -221,6 +228,7 @@ _FORMS: dict[str, Form] = {
     "onehot": lambda w, s, a: (
         f"(np.asarray({a[0]})[..., None] == np.arange({s.attr('size')})).astype(REAL)"
     ),
+    "scatter": _scatter,
     "shift": _shift,
     "pick": _pick,
     "stack": lambda w, s, a: (

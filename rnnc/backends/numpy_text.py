@@ -41,6 +41,13 @@ def features_first(*shape):
     return np.empty((*steps, features, batch), REAL).swapaxes(-1, -2)
 
 
+def scatter(rows, places, size):
+    """A table [size, n] to whose rows, at these places, rows [k, n] are added."""
+    table = np.zeros((size, rows.shape[1]), rows.dtype)
+    np.add.at(table, places, rows)
+    return table
+
+
 def all_steps(x, matrix):
     """x [T, B, n] times matrix [n, m], laid out features first."""
     steps, batch, n = x.shape

@@ -13,7 +13,17 @@ from rnnc.source import Span
 # names that generated code uses for itself
 RESERVED = (
     *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
-    *("take", "lengths", "aligned", "features_first", "all_steps", "dot", "matmul", "reciprocal"),
+    *(
+        "take",
+        "lengths",
+        "aligned",
+        "features_first",
+        "scatter",
+        "all_steps",
+        "dot",
+        "matmul",
+        "reciprocal",
+    ),
     *filter(None, (*BINARY.values(), *UNARY.values())),
     *("inf", "nan", "WEIGHTS", "METADATA", "load_weights"),
     *dir(builtins),

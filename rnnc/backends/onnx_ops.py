@@ -7,6 +7,7 @@ float64, Where of flags; Mod floors whole numbers alone, and fails where the div
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -143,6 +144,22 @@ def _crossprod(w: Writer, s: Compute, x: list[str], out: str) -> object:
             name = w.node("Reshape", [name, w.ints(-1, dims[-1])])
         rows.append(name)
     return w.node("Gemm", rows, out, transA=1)
+
+
+def _scatter(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    size, *row = (d for d in w.type(s.target).dims if isinstance(d, int))
+    places = w.node("Reshape", [x[1], w.ints(-1, 1)])
+    rows = w.node("Reshape", [x[0], w.ints(-1, *row)])
+    if w.opset < 16:  # ScatterND does not add up yet
+        table = w.node("Range", [w.const(i, "index") for i in (0, size, 1)])
+        chosen = w.node(
+            "Cast", [w.node("Equal", [places, table])], to=int(ONNX_TYPES[w.dtype("real")])
+        )
+        flat = w.node("Reshape", [rows, w.ints(-1, math.prod(row))])
+        product = w.node("Gemm", [chosen, flat], transA=1)
+        return w.node("Reshape", [product, w.ints(*w.type(s.target).dims)], out)
+    empty = w.node("Expand", [w.const(0.0), w.ints(size, *row)])
+    return w.node("ScatterND", [empty, places, rows], out, reduction="add")
 
 
 def _einsum(w: Writer, s: Compute, x: list[str], out: str) -> object:
@@ -316,6 +333,7 @@ FORMS: Mapping[str, Rule] = {
     "step": _step,
     "length": _length,
     "crossprod": _crossprod,
+    "scatter": _scatter,
     "einsum": _einsum,
     "sum": _reduce("ReduceSum", 13),
     "max": _reduce("ReduceMax", 18),

@@ -309,7 +309,22 @@ def _gather_rule(types: Sequence[Type], attrs: Attributes) -> Type:
     return Type(table.kind, table.shape[1:])
 
 
+def _scatter_rule(types: Sequence[Type], attrs: Attributes) -> Type:
+    rows, row = types
+    if row != Type("index") or rows.kind != "real":
+        raise TypeMismatch(f"cannot add {rows} to the rows {row}")
+    return Type("real", (attrs["size"], *rows.shape))
+
+
+def _scatter(args: Sequence[NDA], attrs: Attributes) -> NDA:
+    out = np.zeros((whole(attrs["size"]), *args[0].shape))
+    out[int(args[1])] = args[0]
+    return out
+
+
 _op("onehot", "whole", _onehot_rule, _onehot)
+# the adjoint of gather: rows put into a table, those of all steps in `over` added up
+_op("scatter", "whole", _scatter_rule, _scatter)
 _op("gather", "whole", _gather_rule, lambda a, _: a[0][int(a[1])])
 
 

@@ -238,9 +238,7 @@ def _contract(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> 
     return _einsum(a, emit, v, o, axes)
 
 
-def _summed_outer(
-    a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes
-) -> str | None:
+def _summed_outer(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str | None:
     """The outer products of two vectors, summed over all steps and sequences: the gradient of a
     weight matrix, as one product; None where it is something else."""
     letters, over = (v.attr("left"), v.attr("right")), set(v.over)
@@ -321,6 +319,16 @@ def _repeat(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
 
 def _onehot(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
     return emit("onehot", o[0].array, size=whole(v.attr("size")))
+
+
+def _scatter(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
+    rows, index = o
+    if axes or set(v.over) != {*rows.axes, *index.axes}:
+        raise InternalError(f"{v.name} keeps an axis")
+    full = rows.axes if len(rows.axes) >= len(index.axes) else index.axes
+    values = a.stretch(rows, full, Type("real", v.type.shape[1:]))
+    places = a.stretch(index, full, Type("index"))
+    return emit("scatter", values, places, size=whole(v.attr("size")))
 
 
 def _gather(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
@@ -428,6 +436,7 @@ _RULES: dict[str, Rule] = {
     "repeat": _repeat,
     "onehot": _onehot,
     "gather": _gather,
+    "scatter": _scatter,
     "sum": _reduce,
     "max": _reduce,
     "min": _reduce,

@@ -330,6 +330,10 @@ def _repeat(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term:
     return w.emit("contract", same, g, left="ij", right="i", out="j", over=())
 
 
+def _scatter(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
+    return w.emit("gather", g, v.reads[1]) if i == 0 else None
+
+
 def _gather(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
     if i == 1:
         return None
@@ -442,6 +446,7 @@ RULES: dict[str, Rule | None] = {
     "repeat": _repeat,
     "broadcast": lambda w, v, y, g, i: g,
     "gather": _gather,
+    "scatter": _scatter,
     "sum": lambda w, v, y, g, i: _spread(w, v, g),
     "max": _chosen,
     "min": _chosen,

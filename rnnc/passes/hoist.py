@@ -130,7 +130,9 @@ def _is_joined(editor: Editor, value: Value, members: frozenset[str]) -> bool:
     if split is None or editor.type(split[0]) != value.type:
         return False
     inner = editor.values[split[1].source]
-    return editor.private(split[1]) and inner.axes == value.axes and _is_joined(editor, inner, members)
+    return (
+        editor.private(split[1]) and inner.axes == value.axes and _is_joined(editor, inner, members)
+    )
 
 
 def _factor(editor: Editor, value: Value, members: frozenset[str]) -> tuple[Read, Read] | None:
@@ -142,9 +144,7 @@ def _factor(editor: Editor, value: Value, members: frozenset[str]) -> tuple[Read
     return None
 
 
-def _pieces(
-    editor: Editor, r: Read, members: frozenset[str]
-) -> list[tuple[Read | None, Read]]:
+def _pieces(editor: Editor, r: Read, members: frozenset[str]) -> list[tuple[Read | None, Read]]:
     """The parts of a joined vector: what each is multiplied with that does not recur, the rest."""
     value = editor.values[r.source]
     if value.op == "concat" and value.type.rank == 1:

@@ -54,6 +54,7 @@ class Compute:
     take             rows of args[0] (dimension 0) by the indices args[1]
     take_along       entries of args[0] by indices of the same rank, along the last dimension
     onehot           a last dimension of ``size``
+    scatter          a table of ``size`` rows: those of args[0] added up at the indices args[1]
     eye              of ``size``
     diag             a last dimension d becomes [d, d]
     shift            along dimension 0 by ``by`` steps: target[t] = args[0][t + by]; args[1:]

@@ -266,6 +266,19 @@ def _contract(w: Rewriter, v: Value) -> Result:
     return None
 
 
+def _scattered(w: Rewriter, v: Value) -> Result:
+    """Rows summed where a one-hot vector puts them: what a lookup's table gains."""
+    chosen = _within(w, v, 0, "onehot")
+    letters = v.attr("left"), v.attr("right"), v.attr("out")
+    if chosen is None or v.reads[0].at or v.axes or letters[2] != letters[0] + letters[1]:
+        return None
+    place, rows = w.through(v, 0), v.reads[1]
+    if not letters[1] or set(v.over) != w.axes(place) | w.axes(rows):
+        return None
+    attrs = (("size", chosen.attr("size")), ("over", v.over))
+    return replace(v, op="scatter", reads=(rows, place), attrs=attrs)
+
+
 def _transpose(w: Rewriter, v: Value) -> Result:
     return w.through(v, 0) if _within(w, v, 0, "transpose") else None
 
@@ -323,7 +336,8 @@ for _op, _rules in {
     "neg": (_neg, _constant_factors),
     "where": (_where,),
     "log": (_log,),
-    "contract": (_contract, _sign_outwards),
+    "contract": (_contract, _scattered, _sign_outwards),
+    "scatter": (_sign_outwards,),
     "transpose": (_transpose,),
     "slice": (_slice,),
     "broadcast": (_broadcast,),

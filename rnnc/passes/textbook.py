@@ -153,7 +153,9 @@ class _Book(Editor):
             return r
         if r not in made:
             v = self.system[r.source]
-            moved = v.map_reads(lambda inner: self._copied(self._after(inner, r), None, short, made))
+            moved = v.map_reads(
+                lambda inner: self._copied(self._after(inner, r), None, short, made)
+            )
             name = self.system.fresh(f"{owner_of(v.name)}.1", self.values)
             self.values[name] = replace(moved, name=name)
             made[r] = Read(name)

@@ -399,6 +399,8 @@ class _Evaluation:
             return self._reduce(key, operands[0])
         if value.op == "contract":
             return self._contract(value, operands)
+        if value.op == "scatter":
+            return self._scatter(value, operands)
         if value.op == "stack":
             return first[0]
         raise InternalError(f"{value.name} = {value.op}(…): the reference has no such op")
@@ -409,6 +411,19 @@ class _Evaluation:
         data = self.given[value.name]
         by_step = data if BATCH in value.axes else data[None]
         return np.asarray(by_step[_place(steps)])
+
+    def _scatter(self, value: Value, operands: list[list[Key]]) -> NDA:
+        """A table to which the rows of all steps and sequences are added."""
+        table = np.zeros(tuple(map(whole, value.type.shape)))
+        for pair in zip(*operands, strict=True):
+            rows, places = map(self._operand, pair)
+            lead = max(len(rows), len(places))
+            if lead == 1 and BATCH in _over(value):
+                lead = self.length(BATCH)
+            rows = np.broadcast_to(rows, (lead, *rows.shape[1:]))
+            for row, place in zip(rows, np.broadcast_to(places, (lead,)), strict=True):
+                table[place] += row
+        return table[None]
 
     def _contract(self, value: Value, operands: list[list[Key]]) -> NDA:
         """The sum over the letters that ``out`` lacks and over the axes in ``over``."""
@@ -467,4 +482,5 @@ LEAVES: dict[str, Callable[[_Evaluation, Value, Mapping[str, int]], Any]] = {
 }
 GIVEN = ("input", "target", "param", "uniform")
 # every op that has its definition here
-DEFINED = frozenset((*MAPS, *REDUCTIONS, *WHOLE, *LEAVES, *GIVEN, "contract", "stack"))
+APART = ("contract", "scatter", "stack")
+DEFINED = frozenset((*MAPS, *REDUCTIONS, *WHOLE, *LEAVES, *GIVEN, *APART))
