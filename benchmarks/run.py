@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "unroll.py", "core.py")
+SCRIPTS = ("startup.py", "unroll.py", "core.py", "training.py")
 
 
 def main() -> int:
