@@ -22,6 +22,7 @@ from rnnc.source import (
 
 if TYPE_CHECKING:
     from rnnc.api import Spec, Stream, library, load, open, parse
+    from rnnc.flow import gradient_flow
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "Stream",
     "UsageError",
     "__version__",
+    "gradient_flow",
     "library",
     "load",
     "open",
@@ -44,6 +46,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The rest of the interface is imported on first use, so that the command line starts fast."""
+    if name == "gradient_flow":
+        from rnnc.flow import gradient_flow
+
+        return gradient_flow
     if name in __all__:
         from rnnc import api
 
