@@ -28,7 +28,7 @@ from rnnc.graph.show import show_system
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, Bound, Index, Read, Type, read
 from rnnc.graph.verify import verify
-from rnnc.passes import arrays
+from rnnc.passes import lower
 from rnnc.passes.carry import carry, initial
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
@@ -661,7 +661,7 @@ SETTLED = {"training"}
 
 def test_every_op_has_its_forms() -> None:
     assert OPS.keys() == DEFINED
-    assert MAPS | arrays._RULES.keys() | PORTS | SETTLED == OPS.keys()
+    assert MAPS | lower._RULES.keys() | PORTS | SETTLED == OPS.keys()
     numpy_forms = numpy_ops.BINARY.keys() | numpy_ops.UNARY.keys() | numpy_ops._FORMS.keys()
     onnx_forms = onnx_ops.FORMS.keys() | {"constant"}
     same = MAPS - {"stop_gradient"}  # a copy, to a plan

@@ -17,6 +17,7 @@ from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.arrays import Arrays
+from rnnc.passes.lower import lower
 from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement
 from rnnc.passes.reads import Reads
 from rnnc.source import InternalError
@@ -98,7 +99,7 @@ class _Schedule:
             self._port(value)
             return
         operands = [self.reads.operand(self.reads.whole(r), r, ()) for r in value.reads]
-        self.arrays.lower(name, value, operands, value.axes)
+        lower(self.arrays, name, value, operands, value.axes)
         self.reads.done[name, ()] = name
 
     def _port(self, value: Value) -> None:
@@ -390,4 +391,4 @@ class _Body:
         """The statements of one member at this step."""
         operands = [self.outer.reads.operand(self.read(r), r, (self.axis,)) for r in value.reads]
         axes = tuple(a for a in value.axes if a != self.axis)
-        self.outer.arrays.lower(self.local(value.name), value, operands, axes)
+        lower(self.outer.arrays, self.local(value.name), value, operands, axes)
