@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    a random LSTM reads handwritten digits, in NumPy and onnxruntime"
+	@echo "make demo    an LSTM learns handwritten digits, and reads them in onnxruntime and NumPy"
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  rewrite the sources as 'make check' wants them"

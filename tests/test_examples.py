@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import rnnc
+import rnnc.train
 from rnnc.graph.build.functions import DISTRIBUTIONS, FUNCTIONS, INITIALISERS
 from rnnc.source import CODES
 
@@ -17,18 +25,76 @@ EXAMPLES = ROOT / "examples"
 REFERENCE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
 
 
+def example(name: str) -> Any:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
 def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
-    main = runpy.run_path(str(EXAMPLES / "digits.py"))["main"]
-    result = main(tmp_path / "out", repeats=1)
-    assert result["accuracy"] > 0.85
+    result = example("digits")(tmp_path / "out", epochs=25, seeds=(0,), repeats=1)
+    assert result["accuracy"] >= 0.97
+    assert result["accuracy"] > result["baseline"]
     assert result["agree"] > 0.99
     assert result["difference"] < 1e-4
-    assert result["reopened"] == 1
-    assert (tmp_path / "out" / "digits.onnx").is_file()
     printed = capsys.readouterr().out
     assert "h[t] = sigmoid(outgate[t]) * tanh(c[t])" in printed
     assert "accuracy on 397 test digits" in printed
+    x = np.zeros((1, 8, 8), "float32")
+    onnx, plain = (rnnc.open(tmp_path / "out" / f"digits.{s}")(x=x)["p"] for s in ("onnx", "py"))
+    np.testing.assert_allclose(onnx, plain, atol=1e-5)
+
+
+def test_waves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = example("waves")(tmp_path, updates=250, seeds=(0, 1), rates=(0.03, 0.2))
+    rnn, lstm, clockwork = result["simple RNN"], result["LSTM"], result["Clockwork RNN"]
+    assert clockwork["rate"] == [0.2]
+    assert max(clockwork["whole"]) < 0.1 < 0.5 < min(rnn["whole"] + lstm["whole"])
+    assert max(clockwork["first half"]) < 0.1 < 0.4 < min(rnn["first half"] + lstm["first half"])
+    assert json.loads((tmp_path / "waves.json").read_text(encoding="utf-8")) == result
+    drawn = importlib.util.find_spec("matplotlib") is not None
+    assert (tmp_path / "waves.png").is_file() == drawn
+    assert ("No figure without matplotlib" in capsys.readouterr().out) != drawn
+
+
+def test_adding(tmp_path: Path) -> None:
+    result = example("adding")(tmp_path, steps=25, updates=450)
+    assert result["GRU"] < 0.01
+    assert result["simple RNN"] > 3 * result["GRU"]
+    assert result["always 1"] == pytest.approx(1 / 6, abs=0.01)
+    weights = rnnc.train.load_weights(
+        tmp_path / "adding-gru.safetensors",
+        rnnc.load(EXAMPLES / "adding.rnn", model="AddingGRU", m=64),
+    )
+    assert weights["U"].shape == (64, 64)
+
+
+def test_characters(tmp_path: Path) -> None:
+    result = example("characters")(tmp_path, units=64, epochs=4, limit=150_000)
+    assert result["perplexity"] < 0.6 * result["unigram"]
+    assert result["scrambled"] < result["words"] < result["right"] < 0
+    assert (tmp_path / "characters.safetensors").is_file()
+
+
+def test_training_needs_no_rnnc(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    train = tmp_path / "train.onnx"
+    spec = rnnc.load("LSTMClassifier", n=8, m=64, k=10)
+    spec.compile("onnx", mode="train", optimizer="adam", clip=1.0).save(train)
+    (tmp_path / "rnnc.py").write_text("raise ImportError('no rnnc here')\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert "no rnnc here" in python("-c", "import rnnc").stderr
+    ran = python(str(EXAMPLES / "onnx_only.py"), str(train), "10")
+    assert ran.returncode == 0, ran.stderr
+    found = re.search(r"accuracy on 397 test digits: ([\d.]+)%", ran.stdout)
+    assert found
+    assert float(found[1]) >= 95
 
 
 def test_all_codes_are_documented() -> None:
