@@ -5,7 +5,8 @@
 All take the same equations, sizes, weights and data: an LSTM over T steps and the squared error of
 its output at every step, averaged over the batch. The optimiser is left out. Peers that are not
 installed are left out, too: PyTorch (a cell in eager mode, as the equations stand and with its
-gates joined by hand; the fused nn.LSTM), JAX (jitted value_and_grad of lax.scan) and onnx-ad (reverse mode on rnnc's own forward Scan).
+gates joined by hand; the fused nn.LSTM), JAX (jitted value_and_grad of lax.scan) and onnx-ad
+(reverse mode on rnnc's own forward Scan).
 
     pip install torch==2.13.0 jax==0.10.2 onnx-ad==0.3.0
 
@@ -66,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)  # read when the libraries are first imported
     if threads == 1:
-        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        os.environ["XLA_FLAGS"] = (
+            "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        )
     from timing import compare, describe_machine
 
     print(f"{describe_machine()}; threads of all: {threads}\n", flush=True)
@@ -158,8 +161,7 @@ def with_torch(spec: Any, weights: Arrays, data: Arrays, threads: int) -> Peers:
         outputs = []
         for t in range(steps):
             f, i, o, g = (
-                x[:, t] @ plain[f"W_{k}"].T + h @ plain[f"U_{k}"].T + plain[f"b_{k}"]
-                for k in GATES
+                x[:, t] @ plain[f"W_{k}"].T + h @ plain[f"U_{k}"].T + plain[f"b_{k}"] for k in GATES
             )
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)

@@ -141,7 +141,9 @@ def _crossprod(w: Writer, s: Compute, x: list[str], out: str) -> object:
     for array, name in zip(s.args, x, strict=True):
         dims = w.type(array).dims
         if len(dims) != 2:
-            name = w.node("Reshape", [name, w.ints(-1, dims[-1])])
+            (*_, columns) = dims
+            assert isinstance(columns, int)
+            name = w.node("Reshape", [name, w.ints(-1, columns)])
         rows.append(name)
     return w.node("Gemm", rows, out, transA=1)
 
@@ -157,7 +159,7 @@ def _scatter(w: Writer, s: Compute, x: list[str], out: str) -> object:
         )
         flat = w.node("Reshape", [rows, w.ints(-1, math.prod(row))])
         product = w.node("Gemm", [chosen, flat], transA=1)
-        return w.node("Reshape", [product, w.ints(*w.type(s.target).dims)], out)
+        return w.node("Reshape", [product, w.ints(size, *row)], out)
     empty = w.node("Expand", [w.const(0.0), w.ints(size, *row)])
     return w.node("ScatterND", [empty, places, rows], out, reduction="add")
 

@@ -29,9 +29,11 @@ of the outputs are inputs, and the sum over the batch is taken instead: a vector
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import networkx as nx
 
@@ -62,11 +64,13 @@ def differentiate(system: System, inputs: Sequence[str] = ()) -> System:
 @dataclass(frozen=True)
 class _Found:
     """What a read finds, as the reader reads it: at the ``pins`` alone (a fixed step for some of
-    the reader's axes), or in a ``window`` of steps of one axis, or wherever the reader is."""
+    the reader's axes), or in a ``window`` of steps of one axis, or wherever the reader is; and,
+    where ``lengths`` says how few and how many steps an axis has, in such sequences alone."""
 
     read: Read
     pins: Mapping[str, Index] = field(default_factory=dict)
     window: tuple[str, Index, Index] | None = None
+    lengths: tuple[tuple[str, int, int], ...] = ()
 
 
 class _Adjoints(Terms):
@@ -184,25 +188,22 @@ class _Adjoints(Terms):
         yield _Found(r)
         for axis in source.axes:
             index = r.index(axis)
-            if index.fixed or not any(b.axis == axis for b in source.bounds):
+            if not any(b.axis == axis for b in source.bounds):
                 continue
-            offset = whole(index.offset)
-            served: dict[Read, list[int]] = {}
-            for i in range(abs(offset)):  # the reader's first (last) steps, inwards
-                step = Index(FIRST, i + offset) if offset < 0 else Index(LAST, offset - i)
-                bound = source.bound_at(axis, step)
-                if bound is not None:
-                    served.setdefault(bound, []).append(i)
-            for bound, steps in served.items():
-                base, way = (FIRST, 1) if offset < 0 else (LAST, -1)
-                at = [Index(base, way * i) for i in steps]
+            for bound, places in _runs([source.bound_at(axis, i) for i in _outside(index)]):
                 for found in self._found(v, self._through(bound, r)):
-                    if len(steps) > MOST_LISTED:
-                        ends = sorted((at[0], at[-1]), key=lambda i: whole(i.offset))
-                        yield replace(found, window=(index.base, ends[0], ends[1]))
-                    else:
-                        for here in at:
-                            yield replace(found, pins={**found.pins, index.base: here})
+                    if index.fixed:
+                        told = (axis, places[0] + 1, places[-1] + 1)
+                        yield replace(found, lengths=(*found.lengths, told))
+                        continue
+                    base, way = (FIRST, 1) if whole(index.offset) < 0 else (LAST, -1)
+                    at = [Index(base, way * i) for i in places]
+                    if len(at) > MOST_LISTED:
+                        first, last = sorted((at[0], at[-1]), key=lambda i: whole(i.offset))
+                        yield replace(found, window=(index.base, first, last))
+                        continue
+                    for here in at:
+                        yield replace(found, pins={**found.pins, index.base: here})
 
     def _through(self, bound: Read, r: Read) -> Read:
         """What a boundary reads, as read by the reader of the value it belongs to."""
@@ -230,6 +231,8 @@ class _Adjoints(Terms):
         if found.window is not None:
             axis, first, last = found.window
             term = self.map_term(term, lambda t: self._within(t, axis, first, last))
+        for axis, least, most in found.lengths:
+            term = self.map_term(term, partial(self._if_length, axis, least, most))
         term = self._reduced(v, term, summed, target)
         if not at_once:
             full = self.map_term(term, lambda t: self.stretched(t, tuple(moved)))
@@ -271,6 +274,14 @@ class _Adjoints(Terms):
         """The term at one step of an axis, else 0."""
         here = self.emit("eq", self.step(axis), self.position(axis, index))
         return self.choose(here, term, None)
+
+    def _if_length(self, axis: str, least: int, most: int, term: Read) -> Read:
+        """The term where an axis has so many steps, else 0."""
+        length = self.emit("length", axis=axis)
+        holds = self.emit("le", length, self.whole_number(most))
+        if least > 1:
+            holds = self.emit("and", self.emit("ge", length, self.whole_number(least)), holds)
+        return self.choose(holds, term, None)
 
     def _within(self, term: Read, axis: str, first: Index, last: Index) -> Read:
         """The term between two fixed steps of an axis, else 0."""
@@ -383,6 +394,26 @@ class _Adjoints(Terms):
             for v in values
             if v.name not in taken
         ]
+
+
+def _outside(index: Index) -> list[Index]:
+    """Where a read may land outside: at the reader's first (or last) steps, inwards; that of a
+    fixed step in sequences of one step, of two, … (h[3] of one step is the second after it)."""
+    offset = whole(index.offset)
+    if index.base == FIRST:
+        return [Index(LAST, gap) for gap in range(offset, 0, -1)]
+    if index.base == LAST:
+        return [Index(FIRST, -gap) for gap in range(-offset, 0, -1)]
+    if offset < 0:
+        return [Index(FIRST, offset + i) for i in range(-offset)]
+    return [Index(LAST, offset - i) for i in range(offset)]
+
+
+def _runs(bounds: Iterable[Read | None]) -> Iterator[tuple[Read, list[int]]]:
+    """Each boundary with the places, one after another, that it serves."""
+    for bound, places in groupby(enumerate(bounds), key=itemgetter(1)):
+        if bound is not None:
+            yield bound, [i for i, _ in places]
 
 
 def _is_outside(index: Index) -> bool:

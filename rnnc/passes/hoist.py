@@ -162,7 +162,8 @@ def _pieces(editor: Editor, r: Read, members: frozenset[str]) -> list[tuple[Read
     if not (editor.private(rest) and inner.axes == value.axes and inner.op in ("concat", "mul")):
         return [(factor, rest)]
     pieces = _pieces(editor, rest, members)
-    out, start = [], 0
+    out = []
+    start: Size = 0
     for own, piece in pieces:
         stop = start + editor.type(piece).shape[0]
         part = factor

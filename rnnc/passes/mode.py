@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from rnnc.graph.names import GRADIENT
 from rnnc.graph.system import System
-from rnnc.source import Diagnostic, SpecError
+from rnnc.source import Diagnostic, Label, SpecError
 
 
 def predicting(system: System) -> System:
@@ -31,11 +33,42 @@ def losses_only(system: System) -> System:
 
 def objective(system: System) -> System:
     """What gradients are taken of: the losses, or the outputs of a model without. Parameters
-    stay, also those that nothing reads, since each of them has a gradient."""
+    stay, also those that nothing reads, since each of them has a gradient.
+
+    :raises SpecError: a name that a gradient needs is the model's own.
+    """
+    given = () if system.losses else system.outputs
+    system = unclaimed(system, (*given, *(v.name for v in system.params)))
     wanted = () if system.losses else system.outputs
     metrics, counts = (system.metrics, system.counts) if system.losses else ({}, {})
     outputs = (*wanted, *(v.name for v in system.params))
     return replace(system, outputs=outputs, metrics=metrics, counts=counts)
+
+
+def unclaimed(system: System, names: Iterable[str]) -> System:
+    """The system as it is, if the names of these values' gradients are free in it.
+
+    :raises SpecError: one of them is the model's own.
+    """
+    problems = []
+    for name in dict.fromkeys(names):
+        taken = system.values.get(GRADIENT + name)
+        if taken is None or name not in system.values:
+            continue
+        other = system[name]
+        labels = (Label(other.origins[0], f"`{name}`"),) if other.origins else ()
+        problems.append(
+            Diagnostic(
+                "RNN043",
+                f"`{taken.name}` (∂{name}) is the name of the gradient of `{name}`",
+                taken.origins[0] if taken.origins else None,
+                labels,
+                hint=f"rename this value, such as d{name}; without gradients it may stay",
+            )
+        )
+    if problems:
+        raise SpecError(problems)
+    return system
 
 
 def training_objective(system: System) -> System:

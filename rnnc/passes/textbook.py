@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rnnc.graph.equations import is_stretch
 from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.notation import Printer
 from rnnc.graph.ops import LEAVES, MAPS
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read
+from rnnc.graph.types import FIRST, LAST, Array, Bound, Index, Read, Type, read
 from rnnc.passes.editor import MATRIX_VECTOR, Editor, owner_of
 
 DELTA = "delta_"
@@ -26,8 +30,10 @@ MOST_LEAVES = 2  # of an expression that is short enough to be written more than
 MOST_OPERATIONS = 3
 INLINE_LEAVES = frozenset(("constant", "size", "length", "step", "arange", "eye"))
 FINITE = frozenset(  # at zero, so that a product with a zero is zero
-    ("add", "sub", "mul", "neg", "tanh", "sigmoid", "relu", "sin", "cos", "exp", "softplus")
-    + ("to_real", "contract", "constant", "size")
+    (
+        *("add", "sub", "mul", "neg", "tanh", "sigmoid", "relu", "sin", "cos", "exp", "softplus"),
+        *("to_real", "contract", "constant", "size"),
+    )
 )
 
 
@@ -36,6 +42,7 @@ def textbook(system: System) -> System:
     book = _Book(system)
     book.factor()
     book.repeat_short()
+    book.spell_arrays()
     book.show_shapes()
     book.show_edges()
     system = _named(book.result())
@@ -186,6 +193,36 @@ class _Book(Editor):
 
     # ---------------------------------------------------------------- what cannot be inferred
 
+    def spell_arrays(self) -> None:
+        """Write constant arrays with the numbers in them, a matrix as the sum of its rows."""
+        for v in list(self.values.values()):
+            array = v.attr("value") if v.op == "constant" else None
+            if not isinstance(array, Array) or not array.data.size:
+                continue
+            base, data = f"{v.name}.1", array.data
+            if (data == data.flat[0]).all():
+                number = self._constant(base, data.flat[0])
+                self.change(v.name, "broadcast", (number,), (("shape", v.type.shape),))
+            elif data.ndim == 1:
+                self.change(v.name, "concat", [self._constant(base, x) for x in data])
+            elif v.type.kind == "real" and data.ndim == 2:
+                rows = [self._row(base, i, data) for i in range(len(data))]
+                total = rows[0]
+                for row in rows[1:]:
+                    total = self.make(base, "add", (total, row))
+                self.change(v.name, "copy", (total,))
+
+    def _constant(self, base: str, number: np.generic) -> Read:
+        return self.make(base, "constant", (), (("value", number.item()),))
+
+    def _row(self, base: str, i: int, data: NDArray[Any]) -> Read:
+        """A matrix that holds one row of another."""
+        place = self.make(base, "constant", (), (("value", i),))
+        one = self.make(base, "onehot", (place,), (("size", len(data)),))
+        row = self.make(base, "concat", [self._constant(base, x) for x in data[i]])
+        outer = (("left", "i"), ("right", "j"), ("out", "ij"), ("over", ()))
+        return self.make(base, "contract", (one, row), outer)
+
     def show_shapes(self) -> None:
         """Write out what stretches a number to a vector or matrix, where nothing else tells."""
         for v in list(self.values.values()):
@@ -204,13 +241,11 @@ class _Book(Editor):
             self.values[v.name] = replace(self.values[v.name], reads=tuple(reads))
 
     def _written_out(self, r: Read, reader: Value) -> Read:
+        """A copy of what stretches, under a name that is printed in full."""
         v = self.values[r.source]
-        if v.op == "copy" and not v.type.rank:
-            return r
-        while v.op == "copy" and is_stretch(v.name):
-            v = self.values[v.reads[0].source]
+        inner = tuple(self._written_out(x, reader) if is_stretch(x.source) else x for x in v.reads)
         name = self.system.fresh(f"{owner_of(reader.name)}.1", self.values)
-        self.values[name] = replace(v, name=name)
+        self.values[name] = replace(v, name=name, reads=inner)
         return Read(name)
 
     def show_edges(self) -> None:
@@ -282,6 +317,8 @@ def _named(system: System) -> System:
             continue
         taken = {*system.values, *system.dims, *names.values()}
         owner = owner_of(v.name)
+        if v.type.kind != "real":
+            owner = owner.removeprefix(GRADIENT)
         if v.name.startswith(GRADIENT) and v.type.kind == "real":
             names[v.name] = _free(f"{DELTA}{_inside(printer, v, owner)}", taken)
         elif owner.isidentifier():
@@ -323,15 +360,10 @@ def symbols(system: System) -> dict[str, str]:
 
 
 def _free(base: str, taken: set[str]) -> str:
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}{count}"
-    return name
+    return base if base not in taken else _numbered(base, taken, 2)
 
 
-def _numbered(base: str, taken: set[str]) -> str:
-    count = 1
+def _numbered(base: str, taken: set[str], count: int = 1) -> str:
     while f"{base}_{count}" in taken:
         count += 1
     return f"{base}_{count}"

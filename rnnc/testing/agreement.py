@@ -1,21 +1,10 @@
-"""Tests of meaning: whatever a spec is compiled to computes what its equations say.
-
->>> import rnnc
->>> from rnnc.testing import assert_all_agree
->>> spec = rnnc.load("GRU", n=3, m=4)
->>> sorted(assert_all_agree(spec, batch=2, steps=5))    # doctest: +NORMALIZE_WHITESPACE
-['numpy', 'numpy step', 'numpy unrolled', 'onnx', 'onnx step', 'onnx unrolled']
-
-Arrays are batch first, ``[batch, T, features]``, as everywhere; time is counted in steps and
-nothing here has a unit. All errors are relative: the largest absolute difference of an array,
-divided by the largest absolute entry of the reference (by 1 where that is all zero).
-"""
+"""Outputs and losses: everything that a spec is compiled to gives what its equations say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,12 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from rnnc import api
 from rnnc.api import Spec
 from rnnc.graph.names import canonical
-from rnnc.graph.system import Value
+from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, whole
 from rnnc.runtime.ports import dtype_of, uniform
 from rnnc.runtime.reference import evaluate
 from rnnc.runtime.weights import Weights
 from rnnc.source import SpecError
+
+if TYPE_CHECKING:
+    from rnnc.runtime.numpy_model import NumpyModel
+    from rnnc.runtime.onnx_model import OnnxModel
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -53,7 +46,7 @@ def random_data(spec: Spec, batch: int, steps: int, seed: int = 0) -> Arrays:
     out: Arrays = {}
     for v in system.inputs:
         rng = _generator(v.name, seed)
-        shape = _shape(v, batch, steps)
+        shape = shape_of(v, batch, steps)
         drawn = system.targets.get(v.name)
         if v.type.kind == "index":
             out[v.name] = rng.integers(0, whole(v.attr("range")), shape)
@@ -85,7 +78,8 @@ def _generator(name: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, *name.encode()])
 
 
-def _shape(value: Value, batch: int, steps: int) -> tuple[int, ...]:
+def shape_of(value: Value, batch: int, steps: int) -> tuple[int, ...]:
+    """The shape of a value's array, batch first."""
     times = [steps for a in value.axes if a != BATCH]
     lead = [batch] if BATCH in value.axes else []
     return (*lead, *times, *(whole(s) for s in value.type.shape))
@@ -115,14 +109,33 @@ def reference(
     """
     system = spec.bound
     given = {canonical(n): np.asarray(a) for n, a in (*weights.items(), *data.items())}
-    for v in system.leaves("uniform"):
-        given[v.name] = uniform(v.name, _shape(v, batch, steps), seed, dtype).astype(np.float64)
-    lengths = dict.fromkeys(system.time_axes(), steps) | {BATCH: batch}
-    found = evaluate(system, given, lengths=lengths, training=training)
+    found = meaning(system, given, batch=batch, steps=steps, training=training, seed=seed,
+                    dtype=dtype)  # fmt: skip
     shown = {n: n for n in system.outputs}
     for table in (system.losses, system.metrics, system.counts):
         shown.update(table)
     return {name: found[value] for name, value in shown.items()}
+
+
+def meaning(
+    system: System,
+    given: Mapping[str, NDArray[Any]],
+    *,
+    batch: int,
+    steps: int,
+    training: bool = False,
+    seed: int = 0,
+    dtype: str = "float64",
+    wanted: Sequence[str] | None = None,
+) -> Arrays:
+    """What :func:`rnnc.runtime.reference.evaluate` gives for a system whose lengths may be told
+    by no data, with the random numbers that a compiled model draws from ``seed``."""
+    given = dict(given)
+    for v in system.leaves("uniform"):
+        shape = shape_of(v, batch, steps)
+        given[v.name] = uniform(v.name, shape, seed, dtype).astype(np.float64)
+    lengths = dict.fromkeys(system.time_axes(), steps) | {BATCH: batch}
+    return evaluate(system, given, lengths=lengths, training=training, wanted=wanted)
 
 
 def relative_error(found: ArrayLike, wanted: ArrayLike) -> float:
@@ -230,6 +243,28 @@ def _compare(
     return error
 
 
+def inputs_of(
+    model: NumpyModel | OnnxModel,
+    data: Mapping[str, NDArray[Any]],
+    batch: int,
+    steps: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What a model takes of some data, and the lengths and random numbers that it asks for."""
+    inputs: dict[str, Any] = {}
+    for port in model.ports.inputs:
+        if port.name in data:
+            inputs[port.name] = data[port.name]
+        elif port.role == "length":
+            inputs[port.name] = batch if port.name == "B" else steps
+        elif port.role == "uniform":
+            lengths = [
+                d if isinstance(d, int) else batch if d == BATCH else steps for d in port.dims
+            ]
+            inputs[port.name] = uniform(port.name, tuple(lengths), seed, model.ports.dtype)
+    return inputs
+
+
 Run = Callable[[], Arrays | None]
 
 
@@ -277,18 +312,7 @@ class _Runs:
             backend, weights=held, mode=mode, unroll=unroll, dtype=self.dtype,
             training=self.training,
         )  # fmt: skip
-        inputs: dict[str, Any] = {}
-        for port in model.ports.inputs:
-            if port.name in self.data:
-                inputs[port.name] = self.data[port.name]
-            elif port.role == "length":
-                inputs[port.name] = self.batch if port.name == "B" else self.steps
-            elif port.role == "uniform":
-                shape = [
-                    {BATCH: self.batch}.get(d, self.steps) if isinstance(d, str) else d
-                    for d in port.dims
-                ]
-                inputs[port.name] = uniform(port.name, tuple(shape), self.seed, self.dtype)
+        inputs = inputs_of(model, self.data, self.batch, self.steps, self.seed)
         given = self.weights if unroll is not None else None
         return model(weights=given, seed=self.seed, **inputs)
 
