@@ -18,11 +18,13 @@ from rnnc import compiler
 from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
 from rnnc.graph.build import build
+from rnnc.graph.latex import show_latex
 from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import whole
 from rnnc.passes.schedule import schedule
+from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
 from rnnc.resources import specs_root
 from rnnc.runtime.numpy_model import NumpyModel
@@ -82,6 +84,25 @@ class Spec:
 
     def __str__(self) -> str:
         return show_system(self.system)
+
+    def _repr_latex_(self) -> str:
+        """The equations as notebooks show them."""
+        return f"$$\n{show_latex(self.system)}$$"
+
+    def diff(self, inputs: Sequence[str] = ()) -> str:
+        """The gradients as equations, by back-propagation through time: the text of a spec.
+
+        It has a value ``d_<name>`` (written ``∂<name>``) for each parameter and each of
+        ``inputs``, as in mode ``grad``. Sizes may be open. ``rnnc.parse`` reads the text: its
+        model takes the inputs and targets of this one (and ``d_<output>`` of a model without
+        losses) in mode ``predict``, and gives the gradients, once for each sequence.
+
+        :raises SpecError: there are no gradients, a name that one needs is taken, or a dim that
+            counts steps has no size.
+        :raises UsageError: one of ``inputs`` is no real input of the model.
+        """
+        system = compiler.adjoint(self.system, tuple(canonical(name) for name in inputs))
+        return show_system(system, symbols(system))
 
     def table(self) -> str:
         """Every value with its role and shape, as text."""

@@ -10,7 +10,7 @@ text     to_numpy, to_onnx      the plan written down
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from rnnc.passes.mode import (
     predicting,
     training,
     training_objective,
+    unclaimed,
 )
 from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
@@ -121,32 +122,37 @@ def choose(file: tree.File, name: str | None) -> tree.Model:
 
 def bound(system: System) -> System:
     """The system with numbers for all dims; raises SpecError naming those that are open."""
-    numbers = {d: s for d, s in system.dims.items() if isinstance(s, int)}
-    bound = system.bind(numbers)
+    bound = system.bind(_numbers(system, system.dims))
     missing = {n for v in bound.values.values() for s in v.type.shape for n in names_of(s)}
     for d, s in bound.dims.items():
         if s is None and any(
             d in names_of(x) for v in system.values.values() for x in v.type.shape
         ):
             missing.add(d)
-    if missing:
-        names = sorted(missing)
-        given = " ".join(f"--set {n}=…" for n in names)
-        raise SpecError(
-            [
-                Diagnostic(
-                    "RNN035",
-                    f"the size{'s' if len(names) > 1 else ''} "
-                    f"{', '.join(f'`{n}`' for n in names)} of model {system.name} "
-                    f"{'are' if len(names) > 1 else 'is'} not set",
-                    None,
-                    hint=f"on the command line {given}; in Python "
-                    f"{', '.join(f'{n}=…' for n in names)}",
-                )
-            ]
-        )
+    _complete(bound, missing)
     check_sizes(bound)
     return bound
+
+
+def _complete(system: System, names: Iterable[str]) -> System:
+    """The system, if all of these dims have a size in it; else a SpecError that names the rest."""
+    missing = sorted(n for n in names if not isinstance(system.dims.get(n), int))
+    if not missing:
+        return system
+    given = " ".join(f"--set {n}=…" for n in missing)
+    many = len(missing) > 1
+    raise SpecError(
+        [
+            Diagnostic(
+                "RNN035",
+                f"the size{'s' if many else ''} {', '.join(f'`{n}`' for n in missing)} of model "
+                f"{system.name} {'are' if many else 'is'} not set",
+                None,
+                hint=f"on the command line {given}; in Python "
+                f"{', '.join(f'{n}=…' for n in missing)}",
+            )
+        ]
+    )
 
 
 def check_sizes(system: System) -> None:
@@ -182,10 +188,40 @@ def final(system: System, options: Options) -> System:
 
 
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
-    """The gradient equations of a system, to be read: nothing hoisted, nothing fused."""
-    for step in (evaluating, objective, simplify, partial(differentiate, inputs=inputs), simplify):
+    """The gradient equations of a system, to be read: nothing hoisted, nothing fused.
+
+    Dims stay open, except for those that count steps, as in ``h[t-d]``.
+
+    :raises SpecError: there are no gradients, a name that one needs is taken, or a dim that
+        counts steps has no size.
+    :raises UsageError: one of ``inputs`` is no real input of the model.
+    """
+    system = _lags_bound(system)
+    wanted = (partial(unclaimed, names=inputs), objective, simplify)
+    for step in (evaluating, *wanted, partial(differentiate, inputs=inputs), simplify):
         system = verify(step(system))
     return verify(textbook(system))
+
+
+def _lags_bound(system: System) -> System:
+    """The system with numbers for the dims by which values with boundaries are delayed: which
+    steps a boundary serves depends on them."""
+    values = system.values.values()
+    indices = [
+        r.index(a).offset
+        for v in values
+        for _, r in v.all_reads()
+        for a, _ in r.at
+        if system[r.source].bounds or r.index(a).fixed
+    ]
+    indices += [b.step.offset for v in values for b in v.bounds]
+    names = {n for offset in indices for n in names_of(offset)}
+    return _complete(system.bind(_numbers(system, names)), names) if names else system
+
+
+def _numbers(system: System, names: Iterable[str]) -> dict[str, int]:
+    sizes = {n: system.dims.get(n) for n in names}
+    return {n: s for n, s in sizes.items() if isinstance(s, int)}
 
 
 def passes(options: Options) -> list[Pass]:
@@ -199,6 +235,8 @@ def passes(options: Options) -> list[Pass]:
         if options.mode not in CHUNKED:
             raise UsageError(f"states are carried in the modes {', '.join(CHUNKED)}")
         chosen.insert(2, carry)
+    if options.inputs:
+        chosen.insert(0, partial(unclaimed, names=options.inputs))
     if options.mode == "train":
         if options.optimiser is None:
             raise UsageError("mode train needs an optimiser")

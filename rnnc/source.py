@@ -233,6 +233,7 @@ CODES: dict[str, str] = {
     "RNN040": "nothing to compute",
     "RNN041": "not constant",
     "RNN042": "not causal",
+    "RNN043": "name of a gradient",
     # parsed already, given a meaning by later versions
     "RNN090": "layers",
     "RNN091": "several axes",

@@ -145,7 +145,14 @@ def test_words():
         (["check", "elman.rnn", "--set", "n=abc"], "'abc' is not a whole number: n is a size"),
         (["check", "elman.rnn", "--set", "n=1,m=2"], "--set once for each"),
         (["check", "elman.rnn", "--set", "n=1", "--set", "n=2"], "set twice"),
-        (["show", "elman.rnn", "--stage", "adjoint"], "later version"),
+        (["show", "elman.rnn", "--stage", "adjoint", "--mode", "grad"], "--mode changes nothing"),
+        (["show", "elman.rnn", "--stage", "plan", "--latex"], "--latex is for equations"),
+        (["show", "elman.rnn", "--graph", "--latex"], "--latex is for equations"),
+        (["diff", "nowhere.rnn"], "no file nowhere.rnn"),
+        (["diff", "elman.rnn", "--inputs", "z"], "no real input z"),
+        (["diff", "elman.rnn", "-o", "d.tex"], "does not end in .rnn"),
+        (["diff", "elman.rnn", "-o", "d.rnn", "--latex"], "does not end in .tex"),
+        (["diff", "elman.rnn", "-o", "elman.rnn"], "the spec itself"),
         (["show", "elman.rnn", "--stage", "nonsense"], "not one of"),
         (["show", "elman.rnn", "--mode", "step"], "add --stage"),
         (["show", "elman.rnn", "--unroll", "2"], "--graph"),
@@ -167,6 +174,25 @@ def test_words():
         (["compile", "elman.rnn", "-o", "m.py", "--weights", "elman.rnn"], ".safetensors or .npz"),
         (["compile", "elman.rnn", "-o", "m.py", "--weights", "w", "--seed", "1"], "--seed"),
         (["compile", "elman.rnn", "-o", "m.py", "--weights", "w", "--weights-as-inputs"], "exc"),
+        (["compile", "elman.rnn", "-o", "m.py", "--clip", "1"], "--clip is for mode train"),
+        (["compile", "elman.rnn", "-o", "m.py", "--optimizer", "sgd"], "--optimizer is for mode"),
+        (["compile", "elman.rnn", "-o", "m.py", "--inputs", "x"], "--inputs is for mode grad"),
+        (["compile", "elman.rnn", "-o", "m.py", "--carry", "--mode", "step"],
+         "--carry is for the modes loss, grad, train; this is mode step"),
+        (["compile", "elman.rnn", "-o", "m.py", "--mode", "train", "--hyper", "beta1"],
+         "not of the form NAME=NUMBER, such as beta1=0.95"),
+        (["compile", "elman.rnn", "-o", "m.py", "--mode", "grad", "--hyper", "beta1=1"],
+         "--hyper is for mode train"),
+        (["compile", "elman.rnn", "-o", "m.py", "--mode", "grad", "--weights", "w.npz"],
+         "as inputs under their own names"),
+        (["compile", "elman.rnn", "-o", "m.py", "--mode", "train", "--seed", "1"],
+         "--seed means nothing in mode train"),
+        (["compile", "NToOne", "-o", "m.py", "--mode", "train", "--hyper", "b=1"],
+         "Adam has no hyperparameter b; it has: beta1, beta2, epsilon"),
+        (["compile", "NToOne", "-o", "m.py", "--mode", "train", "--optimizer", "adm"],
+         "there is no optimiser adm; there are: adagrad"),
+        (["compile", "NToOne", "-o", "m.py", "--mode", "train", "--clip", "0"], "above 0"),
+        (["compile", "Adam", "-o", "m.py", "--mode", "train"], "--optimizer adam"),
         (["run", "nowhere.onnx"], "no model file"),
         (["run", "elman.rnn", "-o", "out.txt"], ".npz"),
         (["run", "elman.rnn", "--steps", "x"], "a number of steps"),
@@ -464,6 +490,95 @@ def test_explain(rnn):
     assert "recurrence 2 over t, backward (from T to 1)" in out
 
 
+def test_compile_gradients(rnn):
+    """The weights are inputs; the model says what goes where, and runs at once."""
+    ran = rnn(
+        "compile", "elman.rnn", "--mode", "grad", "--inputs", "x", "-o", "g.onnx", "--explain"
+    )
+    assert ran.code == 0
+    assert "note" not in ran.err  # nothing is said of initial weights: there are none in it
+    for part in (
+        "  in  d_h : [batch, T, 3]\n",
+        "  out d_W : [3, 2]\n",
+        "  out d_x : [batch, T, 2]\n",
+        " in 3 arrays, given with each call\n",
+        "  the values, forward, in one Scan",
+        "  their gradients, backward, in one Scan",
+    ):
+        assert part in ran.out
+    assert rnn("run", "g.onnx", "--random").code == 0
+    ran = rnn("compile", "elman.rnn", "--mode", "grad", "--carry", "-o", "g.py")
+    assert "after each chunk give h.next to h.prev\n  at the first chunk h.prev is 0\n" in ran.out
+
+
+def test_compile_training(rnn):
+    options = ("--optimizer", "momentum", "--hyper", "mu=0.8", "--clip", "1", "--carry")
+    sizes = ("--set", "n=3", "--set", "m=4", "--set", "k=5")
+    ran = rnn("compile", "Elman", *sizes, "--mode", "train", *options, "-o", "t.onnx")
+    assert ran.code == 0
+    for part in (
+        "  in  lr : []\n",
+        "  out gradient_norm : []\n",
+        "  after each chunk give h.next to h.prev\n",
+        "  after each update give U.next to U, W.next to W, V.next to V, b.next to b, ",
+        "  and so for the optimiser's state (momentum.v.U, momentum.v.W, ",
+        "); at the first update it is 0\n",
+    ):
+        assert part in ran.out
+    ran = rnn("run", "t.onnx", "--random", "-o", "random.npz")
+    assert ran.code == 0
+    assert "lr = 0.001" in ran.err
+    assert "initial weights (seed 0)" in ran.err
+
+    # the same by hand: the step of length lr against the clipped gradient
+    np.savez("data.npz", x=np.ones((2, 3, 3)), y=np.ones((2, 3), int), lr=0.5)
+    spec = rnnc.load("Elman", n=3, m=4, k=5)
+    np.savez("w.npz", **spec.init())
+    assert rnn("run", "t.onnx", "--input", "data.npz").code == 1  # no weights
+    ran = rnn("run", "t.onnx", "--input", "data.npz", "--weights", "w.npz", "-o", "new.npz")
+    assert ran.code == 0
+    new = np.load("new.npz")
+    gradient = spec.compile("numpy", mode="grad").run(
+        {"x": np.ones((2, 3, 3)), "y": np.ones((2, 3), int)}, weights=spec.init()
+    )
+    factor = min(1.0, 1.0 / float(new["gradient_norm"]))
+    assert factor < 1
+    step = new["W.next"] - spec.init()["W"]
+    np.testing.assert_allclose(step, -0.5 * factor * gradient["d_W"], rtol=1e-4, atol=1e-7)
+
+
+def test_dropout_is_on_in_training(rnn):
+    """--mode train trains, unless the flag --training is for another mode."""
+    text = ELMAN + "loss sum(dropout(h[t], 0.5))\n"
+    Path("drop.rnn").write_text(text)
+    assert "uniform" in rnn("compile", "drop.rnn", "--mode", "train", "-o", "t.py").out
+    assert "uniform" not in rnn("compile", "drop.rnn", "--mode", "grad", "-o", "t.py").out
+    ran = rnn("compile", "drop.rnn", "--mode", "grad", "--training", "-o", "t.py")
+    assert "uniform" in ran.out
+
+
+def test_diff(rnn):
+    ran = rnn("diff", "elman.rnn")
+    assert ran.code == 0
+    assert "\n∂W = sum[batch](sum[t](outer(δ_h[t], x[t])))\n" in ran.out
+    assert rnn("show", "elman.rnn", "--stage", "adjoint").out == ran.out
+    assert json.loads(rnn("diff", "elman.rnn", "--format", "json").out)["text"] == ran.out
+    assert rnn("diff", "elman.rnn", "--inputs", "x", "-o", "d.rnn").out == ""
+    text = Path("d.rnn").read_text(encoding="utf-8")
+    assert "∂x" in text
+    assert rnn("check", "d.rnn").code == 0
+    latex = rnn("diff", "elman.rnn", "--latex").out
+    assert latex.startswith("\\begin{aligned}\n")
+    assert r"\partial W &= \sum_{b} \sum_{t=1}^{T} \delta_{h,t} \, x_t^\top" in latex
+    assert rnn("show", "elman.rnn", "--stage", "adjoint", "--latex").out == latex
+    assert r"h_t &= \tanh(W x_t + U h_{t-1} + b)" in rnn("show", "elman.rnn", "--latex").out
+    rnn("diff", "elman.rnn", "--latex", "-o", "d.tex")
+    assert Path("d.tex").read_text(encoding="utf-8") == latex
+    ran = rnn("diff", "Adam", "--format", "json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["diagnostics"][0]["code"] == "RNN040"
+
+
 def test_nothing_half_written(rnn, monkeypatch):
     Path("m.py").write_text("mine")
 
@@ -579,7 +694,10 @@ def test_specs(rnn):
     ran = rnn("specs")
     assert ran.code == 0
     lines = ran.out.splitlines()
-    assert len(lines) == len(rnnc.library())
+    assert len(lines) == len(rnnc.library()) + 2
+    middle = lines.index("optimisers, for --optimizer:")
+    assert not any("optim/" in line for line in lines[:middle])
+    assert all("optim/" in line for line in lines[middle + 1 :])
     assert any(
         line.startswith("LSTM ") and "cells/lstm.rnn" in line
         and line.endswith("the memory c is changed only by elementwise gates")

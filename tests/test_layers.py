@@ -43,6 +43,7 @@ SHARED = {
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
+    "rnnc.passes.found",
     "rnnc.passes.lower",
     "rnnc.passes.plan",
     "rnnc.passes.reads",

@@ -151,7 +151,8 @@ def _concat(w: Writer, s: Compute, a: list[str]) -> str:
 def _scatter(w: Writer, s: Compute, a: list[str]) -> str:
     size, *row = w.plan.arrays[s.target].dims
     width = math.prod(d for d in row if isinstance(d, int))
-    table = f"scatter({a[0]}.reshape(-1, {width}), {a[1]}.reshape(-1), {size})"
+    rows, places = f"np.reshape({a[0]}, (-1, {width}))", f"np.reshape({a[1]}, -1)"
+    table = f"scatter({rows}, {places}, {size})"
     return table if len(row) == 1 else f"{table}.reshape({w.shape((size, *row))})"
 
 

@@ -21,6 +21,7 @@ import rnnc
 from rnnc.cli.check import check
 from rnnc.cli.common import say, show_diagnostics
 from rnnc.cli.compile import compile_
+from rnnc.cli.diff import diff
 from rnnc.cli.format import fmt
 from rnnc.cli.gradflow import gradflow
 from rnnc.cli.run import run
@@ -32,11 +33,6 @@ from rnnc.source import InternalError, RnncError, SpecError, UsageError
 __all__ = ["cli", "main"]
 
 SPEC, USAGE, FAULT, INTERRUPTED = 1, 2, 70, 130
-
-LATER = {
-    "diff": "gradient equations",
-    "train": "training",
-}
 
 
 class _Commands(click.Group):
@@ -57,8 +53,6 @@ class _Commands(click.Group):
 def _no_command(name: str, commands: Sequence[str]) -> str:
     from difflib import get_close_matches
 
-    if name in LATER:
-        return f"rnnc {name} ({LATER[name]}) is not part of this version"
     if name.endswith((".rnn", ".onnx", ".py")):
         verb = "check" if name.endswith(".rnn") else "run"
         return f"a command is missing before {name}: rnnc {verb} {name}"
@@ -81,7 +75,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, show, compile_, train, run, gradflow, specs, fmt):
+for _command in (check, show, diff, compile_, train, run, gradflow, specs, fmt):
     cli.add_command(_command)
 
 

@@ -113,6 +113,22 @@ def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -
     return sizes
 
 
+def hyper_numbers(
+    ctx: click.Context, param: click.Parameter, items: tuple[str, ...]
+) -> dict[str, float]:
+    """The constants of an optimiser that ``--hyper NAME=NUMBER`` sets."""
+    out: dict[str, float] = {}
+    for item in items:
+        name, equals, number = (part.strip() for part in item.partition("="))
+        try:
+            out[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise click.BadParameter(f"{item!r} is not of the form NAME=NUMBER, such as beta1=0.95")
+    return out
+
+
 set_option = click.option(
     "--set", "sizes", multiple=True, metavar="NAME=NUMBER", callback=_sizes,
     help="The size of a dim (n=28), or the shape of an `any` input (x=[3]); once for each.",
@@ -167,14 +183,34 @@ def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
 
 
 def final_system(
-    spec: Spec, mode: str, unroll: int | None, backend: str, training: bool = False
+    spec: Spec,
+    mode: str,
+    unroll: int | None,
+    backend: str,
+    training: bool | None = None,
+    *,
+    inputs: Iterable[str] = (),
+    carry: bool = False,
+    optimizer: str = "adam",
+    hyper: Mapping[str, float] | None = None,
+    clip: float | None = None,
 ) -> System:
-    """A spec's system after the passes of a mode."""
+    """A spec's system after the passes of a mode; the options are those of ``Spec.compile``."""
     from rnnc import compiler
+    from rnnc.api import optimiser
 
-    return compiler.final(
-        spec.bound, compiler.Options(mode, unroll=unroll, training=training, backend=backend)
+    options = compiler.Options(
+        mode,
+        unroll=unroll,
+        training=mode == "train" if training is None else training,
+        backend=backend,
+        inputs=tuple(inputs),
+        carried=carry,
+        optimiser=optimiser(optimizer) if mode == "train" else None,
+        hyper=hyper or {},
+        clip=clip,
     )
+    return compiler.final(spec.bound, options)
 
 
 # ---------------------------------------------------------------- files

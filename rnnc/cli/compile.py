@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,7 @@ from rnnc.cli.common import (
     echo_json,
     file_size,
     format_option,
+    hyper_numbers,
     load_spec,
     mode_option,
     model_option,
@@ -31,6 +33,14 @@ if TYPE_CHECKING:
     from rnnc.runtime.ports import Ports
     from rnnc.runtime.weights import Weights
 
+OF_MODES = {  # options that not every mode has
+    "inputs": ("grad",),
+    "carry": ("loss", "grad", "train"),
+    "optimizer": ("train",),
+    "hyper": ("train",),
+    "clip": ("train",),
+}
+GRADIENT, RATE = "g", "lr"  # the inputs of an optimiser
 BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 
 
@@ -53,6 +63,16 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
 @click.option("--opset", type=int, help="ONNX's, 18 unless given.")
 @click.option("--training", is_flag=True, help="With `training` on: dropout drops.")
+@click.option(
+    "--inputs", multiple=True, metavar="NAME", help="Mode grad: differentiate by this input, too."
+)
+@click.option("--carry", is_flag=True, help="Modes loss, grad, train: states go in and come out.")
+@click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
+@click.option(
+    "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
+    help="Mode train: a parameter of the optimiser (beta1=0.95); once for each.",
+)  # fmt: skip
+@click.option("--clip", type=float, metavar="NORM", help="Mode train: the largest gradient norm.")
 @click.option("--explain", is_flag=True, help="Say what became of each recurrence.")
 @format_option
 @diagnostics_as_asked
@@ -69,6 +89,11 @@ def compile_(
     dtype: str,
     opset: int | None,
     training: bool,
+    inputs: tuple[str, ...],
+    carry: bool,
+    optimizer: str | None,
+    hyper: dict[str, float],
+    clip: float | None,
     explain: bool,
     format_: str,
 ) -> None:
@@ -78,16 +103,29 @@ def compile_(
     rnnc compile lstm.rnn --set n=28 -o lstm.onnx
     rnnc compile lstm.rnn --weights w.safetensors -o lstm.py
     rnnc compile LSTM --mode step -o step.onnx     for streaming
+    rnnc compile Elman --mode train -o train.onnx  one training step
     """
     backend = _backend(output, opset)
-    _check_weights(weights, weights_as_inputs, seed)
+    mode = mode or "predict"
+    options: dict[str, Any] = {
+        "inputs": tuple(n for item in inputs for n in item.split(",") if n),
+        "carry": carry,
+        "optimizer": optimizer,
+        "hyper": hyper,
+        "clip": clip,
+    }
+    _check_mode(mode, options)
+    options["optimizer"] = optimizer or "adam"
+    learning = mode in ("grad", "train")
+    _check_weights(weights, weights_as_inputs, seed, mode if learning else "")
+    weights_as_inputs = weights_as_inputs or learning
     check_target(output)
     spec = load_spec(file, model, sizes)
+    _check_task(spec, mode)
     given = None if weights_as_inputs else _weights(spec, weights, seed or 0, dtype)
-    mode = mode or "predict"
     compiled = spec.compile(
-        backend, weights=given, mode=mode, unroll=unroll, dtype=dtype, training=training,
-        opset=opset or 18,
+        backend, weights=given, mode=mode, unroll=unroll, dtype=dtype, training=training or None,
+        opset=opset or 18, **options,
     )  # fmt: skip
     with written(output) as part:
         compiled.save(part)
@@ -103,13 +141,15 @@ def compile_(
 
     title, *lines = summary(ports, "ONNX" if backend == "onnx" else "NumPy").split("\n")
     echo("\n".join([title, *lines]) + (_where(ports, weights, weights_as_inputs)))
-    for line in _states(spec, ports, file, mode):
+    for line in (*_states(ports, file, mode), *_updates(ports)):
         echo(f"  {line}")
     echo(f"wrote {output}, {file_size(size)}")
     if explain:
         from rnnc.cli.explain import explanation
 
-        echo("\n" + explanation(spec, mode, unroll, training, backend).rstrip("\n"))
+        echo(
+            "\n" + explanation(spec, mode, unroll, training or None, backend, options).rstrip("\n")
+        )
 
 
 def _backend(output: Path, opset: int | None) -> str:
@@ -124,7 +164,35 @@ def _backend(output: Path, opset: int | None) -> str:
     return backend
 
 
-def _check_weights(weights: Path | None, as_inputs: bool, seed: int | None) -> None:
+def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing in a mode.
+
+    :raises UsageError: naming the option, and the modes that have it.
+    """
+    for option, modes in OF_MODES.items():
+        if options[option] not in (None, False, (), {}) and mode not in modes:
+            those = f"mode {modes[0]}" if len(modes) == 1 else f"the modes {', '.join(modes)}"
+            raise UsageError(f"--{option} is for {those}; this is mode {mode}")
+
+
+def _check_task(spec: Spec, mode: str) -> None:
+    """Refuse what has to be learned of an optimiser, which learns nothing itself."""
+    if mode in ("grad", "train") and not spec.system.params:
+        inputs = {v.name for v in spec.system.inputs}
+        if {GRADIENT, RATE} <= inputs:
+            raise UsageError(
+                f"{spec.name} is an optimiser and has no parameters; it is chosen for a model: "
+                f"rnnc compile MODEL --mode train --optimizer {spec.name.lower()} -o train.onnx"
+            )
+
+
+def _check_weights(weights: Path | None, as_inputs: bool, seed: int | None, mode: str) -> None:
+    if mode and (weights or seed is not None):
+        option = "--weights" if weights else "--seed"
+        raise UsageError(
+            f"{option} means nothing in mode {mode}: the weights change from call to call, so "
+            "that the model takes them as inputs under their own names"
+        )
     if weights and as_inputs:
         raise UsageError("--weights and --weights-as-inputs exclude each other")
     if seed is not None and (weights or as_inputs):
@@ -154,19 +222,35 @@ def _where(ports: Ports, weights: Path | None, as_inputs: bool) -> str:
     return f", from {weights}" if weights else ", initial"
 
 
-def _states(spec: Spec, ports: Ports, file: str, mode: str) -> list[str]:
-    """Where the states of a step model come from at the first step."""
-    if mode != "step" or not ports.states:
+def _updates(ports: Ports) -> list[str]:
+    """What of a training step is given to the next one."""
+    params = {p.name for p in ports.params}
+    weights = [f"{after} to {before}" for before, after in ports.updates if before in params]
+    others = [before for before, _ in ports.updates if before not in params]
+    lines = []
+    if weights:
+        lines.append(f"after each update give {', '.join(weights)}")
+    if others:
+        lines.append(
+            f"and so for the optimiser's state ({', '.join(others)}); at the first update it is 0"
+        )
+    return lines
+
+
+def _states(ports: Ports, file: str, mode: str) -> list[str]:
+    """Where the states of a step or chunk model come from at the first one."""
+    if not ports.states:
         return []
+    one = "step" if mode == "step" else "chunk"
     computed = list(ports.extra.get("computed", ()))
     zero = [before for before, _ in ports.states if before not in computed]
     pairs = ", ".join(f"{after} to {before}" for before, after in ports.states)
-    lines = [f"after each step give {pairs}"]
+    lines = [f"after each {one} give {pairs}"]
     if zero:
-        lines.append(f"at the first step {', '.join(zero)} {_are(zero)} 0")
+        lines.append(f"at the first {one} {', '.join(zero)} {_are(zero)} 0")
     if computed:
         lines.append(
-            f"at the first step {', '.join(computed)} {'come' if len(computed) > 1 else 'comes'} "
+            f"at the first {one} {', '.join(computed)} {'come' if len(computed) > 1 else 'comes'} "
             f"from the init model: rnnc compile {file} --mode init -o init.onnx"
         )
     return lines

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rnnc.api import Spec
 from rnnc.cli.common import final_system, plural
@@ -23,13 +24,22 @@ _TURNED = frozenset(("permute", "unsqueeze", "squeeze", "expand", "copy"))
 _FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all steps"}
 
 
-def explanation(spec: Spec, mode: str, unroll: int | None, training: bool, backend: str) -> str:
-    """For each recurrence of the spec: its equations, its form, and what is left in its loop."""
-    plan = schedule(final_system(spec, mode, unroll, backend, training))
+def explanation(
+    spec: Spec,
+    mode: str,
+    unroll: int | None,
+    training: bool | None,
+    backend: str,
+    options: Mapping[str, Any] | None = None,
+) -> str:
+    """For each recurrence of the spec: its equations, its form, and what is left in its loop (of
+    gradients: in its two loops). ``options`` are further ones of ``Spec.compile``."""
+    plan = schedule(final_system(spec, mode, unroll, backend, training, **options or {}))
     found = recurrences(spec.bound)
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
     left = list(plan.loops)
+    gradients = mode in ("grad", "train")
     lines: list[str] = []
     for number, r in enumerate(_in_order(spec.bound, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
@@ -38,7 +48,7 @@ def explanation(spec: Spec, mode: str, unroll: int | None, training: bool, backe
         loops = [s for s in left if origins & _origins(c.origins for c in _computes(s.body))]
         left = [s for s in left if s not in loops]
         for loop in loops:
-            lines += _loop(plan, loop, backend)
+            lines += _loop(plan, loop, backend, _way(r, loop) if gradients else "")
         if not loops:
             lines += _without_loop(plan, origins, mode, unroll)
         lines.append("")
@@ -61,8 +71,14 @@ def _head(system: System, r: Recurrence, title: str) -> list[str]:
     return lines
 
 
-def _loop(plan: Plan, loop: Loop, backend: str) -> list[str]:
-    lines = [f"  form: {_FORMS[backend]}"]
+def _way(r: Recurrence, loop: Loop) -> str:
+    """What a loop of a differentiated recurrence is for: gradients run against its direction."""
+    way = "forward" if loop.forward else "backward"
+    return f"the values, {way}, " if loop.forward == r.forward else f"their gradients, {way}, "
+
+
+def _loop(plan: Plan, loop: Loop, backend: str, way: str) -> list[str]:
+    lines = [f"  form: {_FORMS[backend]}" if not way else f"  {way}in {_FORMS[backend]}"]
     lines.append(f"  from step to step: {_names(plan, (c.name for c in loop.carried))}")
     before = _before(plan, loop)
     if before:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Model = NumpyModel | OnnxModel
     Arrays = dict[str, NDArray[Any]]
 
+LEARNING_RATE = 1e-3  # of a training step that is given none
 STEPS, SECONDS, MOST_RUNS, FEWEST_RUNS = 10, 1.0, 1000, 5
 
 
@@ -182,6 +183,7 @@ class _Inputs:
     def __init__(self, model: Model, steps: tuple[str, ...], batch: int | None, seed: int):
         self.ports: dict[str, PortInfo] = {p.name: p for p in model.ports.inputs}
         self.arrays: dict[str, Any] = {}
+        self.trains = model.ports.extra.get("mode") == "train"
         self.seed = seed
         self.lengths = self._asked(steps)
         if batch is not None:
@@ -286,26 +288,38 @@ class _Inputs:
                 what = "--batch" if name == "batch" else f"--steps {name}="
                 raise UsageError(f"{what} {self.lengths[name]} disagrees with the inputs: {n}")
         needed = self._needed()
-        asked = [p for p in needed if p.role == "length" and p.name in self.lengths]
+        asked = [
+            p for p in needed
+            if (p.role == "length" and p.name in self.lengths) or self._is_rate(p)
+        ]  # fmt: skip
         if not random and len(needed) > len(asked):
             raise DataError(self._missing([p for p in needed if p not in asked]))
         sizes = {**self.lengths, **self._known()}
         made = {p.name: self._make(p, sizes) for p in needed}
-        drawn = {n: a for n, a in made.items() if self.ports[n].role not in ("length", "state")}
+        fixed = {n for n in made if self._is_rate(self.ports[n])}
+        fixed |= {n for n in made if self.ports[n].role in ("length", "state")}
+        drawn = {n: a for n, a in made.items() if n not in fixed}
         if drawn:
             shapes = ", ".join(f"{n} {list(a.shape)}" for n, a in drawn.items())
             say("note", f"made at random (seed {self.seed}): {shapes}")
         given = [f"{n} = {a}" for n, a in made.items() if self.ports[n].role == "length"]
         given += [f"{n} = 0" for n in made if self.ports[n].role == "state"]
-        if given and random:
+        given += [f"{n} = {a}" for n, a in made.items() if self._is_rate(self.ports[n])]
+        if given and (random or fixed):
             say("note", f"taken: {', '.join(given)}")
         return {**self.arrays, **made}
+
+    def _is_rate(self, p: PortInfo) -> bool:
+        """Whether it is the learning rate of a training step."""
+        return self.trains and p.name == "lr" and not p.dims
 
     def _make(self, p: PortInfo, sizes: Mapping[str, int]) -> Any:
         import numpy as np
 
         if p.role == "length":
             return np.asarray(sizes.get(p.name, STEPS))
+        if self._is_rate(p):
+            return np.asarray(LEARNING_RATE)
         default = {"batch": 1}
         shape = [d if isinstance(d, int) else sizes.get(d, default.get(d, STEPS)) for d in p.dims]
         rng = np.random.default_rng([self.seed, *p.name.encode()])

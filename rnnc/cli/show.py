@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from rnnc.cli.common import (
-    Later,
     Sizes,
     check_target,
     diagnostics_as_asked,
@@ -29,8 +28,8 @@ from rnnc.source import Span, UsageError
 if TYPE_CHECKING:
     from rnnc.api import Spec
 
-STAGES = ("tree", "system", "final", "plan", "numpy", "onnx")
-COMPILED = STAGES[2:]
+STAGES = ("tree", "system", "adjoint", "final", "plan", "numpy", "onnx")
+COMPILED = STAGES[3:]
 BACKENDS = ("onnx", "numpy")
 DRAWINGS = ("svg", "html", "dot", "mmd")
 NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
@@ -39,14 +38,16 @@ NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
 @click.command(short_help="Any stage of a compilation, or a drawing.")
 @click.argument("file")
 @click.option(
-    "--stage", type=Later(STAGES, {"adjoint": "gradient equations"}, "stage"),
-    help="tree: the syntax. system: the equations (the default). final: the equations after all "
-    "passes. plan: loops and arrays in their order. numpy: the source. onnx: the graph.",
+    "--stage", type=click.Choice(STAGES),
+    help="tree: the syntax. system: the equations (the default). adjoint: those of the gradients. "
+    "final: the equations after all passes. plan: loops and arrays in their order. numpy: the "
+    "source. onnx: the graph.",
 )  # fmt: skip
 @click.option(
     "--backend", type=click.Choice(BACKENDS),
     help="For whom final and plan are made: onnx (the default) or numpy.",
 )  # fmt: skip
+@click.option("--latex", is_flag=True, help="The equations (or the adjoint ones) as LaTeX.")
 @click.option("--graph", is_flag=True, help="Draw the equations; with --unroll the first steps.")
 @click.option(
     "-o", "output", type=click.Path(path_type=Path),
@@ -62,6 +63,7 @@ def show(
     file: str,
     stage: str | None,
     backend: str | None,
+    latex: bool,
     graph: bool,
     output: Path | None,
     model: str | None,
@@ -74,12 +76,15 @@ def show(
 
     \b
     rnnc show LSTM --stage plan
+    rnnc show LSTM --latex
     rnnc show LSTM --graph -o lstm.svg
     rnnc show LSTM --graph --unroll 3 -o steps.html
     """
     drawing = output.suffix[1:].lower() if output else ""
     graph = graph or (stage is None and drawing in DRAWINGS + NO_DRAWINGS)
     _check_options(stage, graph, mode, unroll, output)
+    if latex and (graph or stage not in (None, "system", "adjoint")):
+        raise UsageError("--latex is for equations: --stage system (the default) or adjoint")
     if backend and stage not in ("final", "plan"):
         raise UsageError("--backend is for --stage final and --stage plan")
     if output:
@@ -93,7 +98,11 @@ def show(
         text = _drawing(spec, unroll, drawing or "svg")
     else:
         stage = stage or "system"
-        text = _text(spec, stage, mode or "predict", unroll, backend or BACKENDS[0])
+        text = (
+            _latex(spec, stage)
+            if latex
+            else _text(spec, stage, mode or "predict", unroll, backend or BACKENDS[0])
+        )
     if output:
         write_text(output, text)
     if format_ == "json":
@@ -120,16 +129,18 @@ def _check_options(
         )
 
 
-def _text(spec: Spec, stage: str, mode: str, unroll: int | None, backend: str) -> str:
+def _text(spec: Spec, stage: str, mode: str | None, unroll: int | None, backend: str) -> str:
     if stage == "tree":
         return tree_text(spec.tree)
     if stage == "system":
         return str(spec)
+    if stage == "adjoint":
+        return spec.diff()
     from rnnc.graph.show import show_system
     from rnnc.passes.plan import show_plan
     from rnnc.passes.schedule import schedule
 
-    final = final_system(spec, mode, unroll, stage if stage in BACKENDS else backend)
+    final = final_system(spec, mode or "predict", unroll, stage if stage in BACKENDS else backend)
     if stage == "final":
         return show_system(final)
     plan = schedule(final)
@@ -142,6 +153,15 @@ def _text(spec: Spec, stage: str, mode: str, unroll: int | None, backend: str) -
     from rnnc.backends.onnx_graph import onnx_text, to_onnx
 
     return onnx_text(to_onnx(plan))
+
+
+def _latex(spec: Spec, stage: str) -> str:
+    from rnnc import compiler
+    from rnnc.graph.latex import show_latex
+    from rnnc.passes.textbook import symbols
+
+    system = compiler.adjoint(spec.system) if stage == "adjoint" else spec.system
+    return show_latex(system, symbols(system) if stage == "adjoint" else None)
 
 
 def _drawing(spec: Spec, unroll: int | None, format_: str) -> str:

@@ -37,7 +37,13 @@ def specs(name: str | None, path: bool) -> None:
             (model, file.relative_to(root).as_posix(), _summary(file, model))
             for model, file in sorted(library().items(), key=lambda item: (item[1], item[0]))
         ]
-        echo(_columns(rows))
+        echo(_columns([row for row in rows if not _is_optimiser(row)]))
+        echo("\noptimisers, for --optimizer:")
+        echo(_columns([row for row in rows if _is_optimiser(row)]))
+
+
+def _is_optimiser(row: tuple[str, str, str]) -> bool:
+    return row[1].startswith("optim/")
 
 
 def _summary(file: Path, model: str) -> str:

@@ -13,6 +13,7 @@ from rnnc.cli.common import (
     check_target,
     echo,
     file_size,
+    hyper_numbers,
     load_spec,
     model_option,
     plural,
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     from rnnc.train.data import Data
 
 FAILED, INTERRUPTED = 1, 130
-
-
-def _hyper(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -> dict[str, float]:
-    out: dict[str, float] = {}
-    for item in items:
-        name, equals, number = (part.strip() for part in item.partition("="))
-        try:
-            out[name] = float(number)
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise click.BadParameter(f"{item!r} is not of the form NAME=NUMBER, such as beta1=0.95")
-    return out
 
 
 FILE = click.Path(path_type=Path)
@@ -67,7 +55,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--weights", type=FILE, metavar="FILE", help="Start from these weights.")
 @click.option("--optimizer", default="adam", metavar="NAME", help="The optimiser (adam).")
 @click.option(
-    "--hyper", multiple=True, callback=_hyper, metavar="NAME=NUMBER",
+    "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
     help="A parameter of the optimiser: beta1=0.95; once for each.",
 )  # fmt: skip
 @click.option("--lr", type=float, default=1e-3, help="The learning rate (0.001).")

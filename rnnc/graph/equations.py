@@ -74,6 +74,8 @@ def _inlined(system: System, hidden: frozenset[str]) -> frozenset[str]:
         if value.name in hidden:
             continue
         for position, r in value.all_reads():
+            if position == 1 and is_square(value):  # `x^2` has one place for both
+                continue
             count[r.source] += 1
             # `E[w[t]]` wants a name before the bracket; a loss has a function of its own
             table = value.op == "gather" and position == 0
@@ -99,7 +101,7 @@ def _inlined(system: System, hidden: frozenset[str]) -> frozenset[str]:
         leaf = system[value.reads[0].source] if value.op == "to_real" else value
         if leaf.op in _WRITTEN_IN_PLACE and (leaf is value or is_temporary(leaf.name)):
             found.add(name)
-        elif count[name] == _reads_of_one(system, value, direct) and value.op not in LEAVES:
+        elif count[name] == 1 and value.op not in LEAVES:
             chain.add_edge(name, direct[name])
     for ring in list(nx.strongly_connected_components(chain)):
         if len(ring) > 1 or chain.has_edge(*([*ring] * 2)):
@@ -113,11 +115,9 @@ def _inlined(system: System, hidden: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _reads_of_one(system: System, value: Value, reader: dict[str, str]) -> int:
-    """How many reads an inlined value has: 1, or 2 where ``squared_error`` stands for both."""
-    square = system.values.get(reader.get(value.name, ""))
-    total = system.values.get(reader.get(square.name, "")) if square else None
-    return 2 if total and is_squared_error(system, total) else 1
+def is_square(value: Value) -> bool:
+    """Whether a value is written ``x^2``."""
+    return value.op == "mul" and value.reads[0] == value.reads[1]
 
 
 def is_squared_error(system: System, total: Value, inlined: Set[str] | None = None) -> bool:
@@ -125,7 +125,7 @@ def is_squared_error(system: System, total: Value, inlined: Set[str] | None = No
     if total.op != "sum" or total.over:
         return False
     square = system[total.reads[0].source]
-    if square.op != "mul" or square.reads[0] != square.reads[1] or not is_temporary(square.name):
+    if not is_square(square) or not is_temporary(square.name):
         return False
     difference = system[square.reads[0].source]
     if difference.op != "sub" or not is_temporary(difference.name):

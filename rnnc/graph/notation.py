@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rnnc.graph.equations import LIKELIHOODS, arrange, is_squared_error, is_stretch
+from rnnc.graph.algebra import (
+    ATOM,
+    COMPARE,
+    INFIX,
+    LIKELIHOOD,
+    NOT,
+    POWER,
+    PRODUCT,
+    SUM,
+    TERM,
+    Part,
+    enclosed,
+    infix,
+    ones,
+    product,
+    side_by_side,
+    summed,
+    transposed,
+)
+from rnnc.graph.equations import LIKELIHOODS, arrange, is_square, is_squared_error, is_stretch
 from rnnc.graph.ops import LEAVES, REDUCTIONS
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Read, Size, Type
+from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Read, Size
 
-# How tightly an expression binds; an operand that binds less is put in parentheses.
-OR, AND, NOT, COMPARE, SUM, TERM, PRODUCT, POWER, ATOM = range(0, 90, 10)
-LIKELIHOOD = SUM - 1  # `-nll(…)`, which a further minus makes `nll(…)`
-Part = tuple[str, int]
 GIVEN = frozenset(("input", "target", "param", "uniform"))  # leaves that no equation defines
-
-INFIX: dict[str, tuple[str, int, int, int]] = {  # sign, own level, least level left and right
-    "or": (" or ", OR, OR, AND),
-    "and": (" and ", AND, AND, NOT),
-    "eq": (" == ", COMPARE, SUM, SUM),
-    "ne": (" != ", COMPARE, SUM, SUM),
-    "lt": (" < ", COMPARE, SUM, SUM),
-    "le": (" <= ", COMPARE, SUM, SUM),
-    "gt": (" > ", COMPARE, SUM, SUM),
-    "ge": (" >= ", COMPARE, SUM, SUM),
-    "add": (" + ", SUM, SUM, TERM),
-    "sub": (" - ", SUM, SUM, TERM),
-    "mul": (" * ", TERM, TERM, PRODUCT),
-    "div": (" / ", TERM, TERM, PRODUCT),
-    "mod": (" % ", TERM, TERM, PRODUCT),
-    "pow": ("^", POWER, ATOM, ATOM),
-}
 _CALLED = {"minimum": "min", "maximum": "max"}
 
 
@@ -90,20 +88,6 @@ def _attrs(value: Value) -> dict[str, Any]:
     return dict(value.attrs)
 
 
-def enclosed(part: Part, least: int) -> str:
-    """The text, in parentheses where it binds less tightly than ``least``."""
-    text, level = part
-    return text if level >= least else f"({text})"
-
-
-def infix(op: str, left: Part, right: Part) -> Part:
-    """``a + b`` with the fewest parentheses; a negative number may lead a product."""
-    sign, own, least_left, least_right = INFIX[op]
-    bare = is_number(left) and op != "pow"
-    head = left[0] if bare else enclosed(left, least_left)
-    return f"{head}{sign}{enclosed(right, least_right)}", own
-
-
 # ---------------------------------------------------------------- expressions
 
 
@@ -145,8 +129,7 @@ class Printer:
                 yield (value,), self.equation(value)
             elif value.name == self.splits[whole][0]:
                 values = tuple(self.system[name] for name in self.splits[whole])
-                right = f"split({self.expression(self.system[whole])}, {len(values)})"
-                yield values, f"({', '.join(map(self.left, values))}) = {right}"
+                yield values, self.split(values, self.system[whole])
 
     def left(self, value: Value, at: Mapping[str, Index] | None = None) -> str:
         """``h[t]``, or with ``at`` the left side of a boundary, ``h[0]``."""
@@ -168,6 +151,11 @@ class Printer:
     def equation(self, value: Value) -> str:
         """``a[t] = b + W h[t-1] + U x[t]``"""
         return f"{self.left(value)} = {self.expression(value)}"
+
+    def split(self, values: Sequence[Value], whole: Value) -> str:
+        """``(a[t], b[t]) = split(v[t], 2)``"""
+        right = f"split({self.expression(whole)}, {len(values)})"
+        return f"({', '.join(map(self.left, values))}) = {right}"
 
     def boundaries(self, value: Value) -> list[str]:
         """``h[0] = …``, one for each boundary."""
@@ -212,12 +200,12 @@ class Printer:
             return mean
         if op == "broadcast" and is_stretch(value.name):
             return self._read(value.reads[0])
-        if op == "broadcast" and len(value.type.shape) == 1 and not self._rank(value.reads[0]):
-            return self._call("repeat", [f"[{self.read(value.reads[0])}]", *_sizes(value.type)])
+        if op == "broadcast":
+            return self._stretched(value)
         parts = [self._read(r) for r in value.reads]
         texts = [text for text, _ in parts]
-        if op == "mul" and value.reads[0] == value.reads[1] and parts[0][1] == ATOM:
-            return f"{texts[0]}^2", POWER
+        if is_square(value):
+            return f"{enclosed(parts[0], ATOM)}^2", POWER
         if op in INFIX:
             return infix(op, *parts)
         match op:
@@ -230,9 +218,11 @@ class Printer:
             case "copy" | "to_real":
                 return parts[0]
             case "contract":
-                return _summed(_product(parts, attrs), attrs.get("over", ()))
+                return summed(product(parts, attrs, self._letters(value)), attrs.get("over", ()))
+            case "scatter":
+                return summed(self._scattered(value), attrs["over"])
             case "transpose":
-                return _transposed(parts[0]), ATOM
+                return transposed(parts[0]), ATOM
             case "concat":
                 return f"[{', '.join(texts)}]", ATOM
             case "gather":
@@ -243,7 +233,7 @@ class Printer:
                 return self._call("squared_error", [self.read(r) for r in difference.reads])
             case "sum":
                 over = attrs["over"]
-                return _summed(parts[0], over) if over else self._call("sum", texts)
+                return summed(parts[0], over) if over else self._call("sum", texts)
             case "log_softmax":
                 inner = self._call("softmax", texts, attrs["over"])
                 return self._call("log", [inner[0]])
@@ -253,8 +243,6 @@ class Printer:
                 texts.append(size_text(attrs["count"]))
             case "onehot":
                 texts.append(size_text(attrs["size"]))
-            case "broadcast":
-                texts.append(shape_text(value.type.shape))
         over = attrs.get("over", ()) if op in REDUCTIONS else ()
         return self._call(op, texts, (attrs["axis"],) if op == "stack" else over)
 
@@ -291,10 +279,38 @@ class Printer:
         chosen = self._call("onehot", [row, size_text(source.type.shape[0])])
         if source.type.rank == 1:
             return self._call("dot", [chosen[0], table[0]])
-        return _side_by_side((_transposed(table), ATOM), chosen)
+        return side_by_side((transposed(table), ATOM), chosen)
 
-    def _rank(self, r: Read) -> int:
-        return self.system[r.source].type.rank
+    def _stretched(self, value: Value) -> Part:
+        """A number or a length of 1 stretched, by products with ones where it is a matrix."""
+        part, shape = self._read(value.reads[0]), self.system[value.reads[0].source].type.shape
+        wanted = [size_text(s) for s in value.type.shape]
+        if not shape and len(wanted) == 1:
+            return self._call("repeat", [f"[{part[0]}]", *wanted])
+        if not shape:
+            return self._call("outer", [f"repeat([{part[0]}], {wanted[0]})", ones(wanted[1])])
+        if len(shape) == 1:
+            return self._call("repeat", [part[0], *wanted])
+        if shape[0] != value.type.shape[0]:
+            part = side_by_side((f"outer({ones(wanted[0])}, [1])", ATOM), part)
+        if shape[1] != value.type.shape[1]:
+            part = side_by_side(part, (f"outer([1], {ones(wanted[1])})", ATOM))
+        return part
+
+    def _letters(self, product: Value) -> dict[str, str]:
+        """The size of each letter of a contraction."""
+        words = (product.attr("left"), product.attr("right"))
+        return {
+            letter: size_text(size)
+            for word, r in zip(words, product.reads, strict=True)
+            for letter, size in zip(word, self.system[r.source].type.shape, strict=True)
+        }
+
+    def _scattered(self, value: Value) -> Part:
+        """``outer(onehot(w[t], k), ∂e[t])``: a row put where a table was looked up."""
+        row, place = (self.read(r) for r in value.reads)
+        chosen = self._call("onehot", [place, size_text(value.type.shape[0])])
+        return self._call("outer", [chosen[0], row])
 
     def _mean(self, value: Value) -> Part | None:
         """A sum over an axis divided by its length, or over all features by their number."""
@@ -310,80 +326,16 @@ class Printer:
             for size in self.system[top.reads[0].source].type.shape:
                 count = count * size
             return self._call("mean", [parts[0][0]]) if count == below.attr("size") else None
-        if top.op not in ("sum", "contract") or below.op != "length":
+        if top.op not in ("sum", "contract", "scatter") or below.op != "length":
             return None
         axis = below.attr("axis")
         if axis not in over:
             return None
-        inner = parts[0] if top.op == "sum" else _product(parts, _attrs(top))
-        rest = _summed(inner, tuple(a for a in over if a != axis))
+        if top.op == "scatter":
+            inner = self._scattered(top)
+        else:
+            inner = parts[0]
+        if top.op == "contract":
+            inner = product(parts, _attrs(top), self._letters(top))
+        rest = summed(inner, tuple(a for a in over if a != axis))
         return self._call("mean", [rest[0]], (axis,))
-
-
-def is_number(part: Part) -> bool:
-    """Whether it is a literal."""
-    return re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", part[0]) is not None
-
-
-def _sizes(type_: Type) -> list[str]:
-    return [size_text(s) for s in type_.shape]
-
-
-def _summed(part: Part, over: Iterable[str]) -> Part:
-    """The sum over time axes, then over the batch, around an expression."""
-    time = [a for a in over if a != BATCH]
-    if time:
-        part = f"sum[{', '.join(time)}]({part[0]})", ATOM
-    return (f"sum[batch]({part[0]})", ATOM) if BATCH in over else part
-
-
-def _transposed(part: Part) -> str:
-    return f"{enclosed(part, ATOM)}.T"
-
-
-def _side_by_side(left: Part, right: Part) -> Part:
-    """``W x``: juxtaposition, which reads from the left; a number may stand first only."""
-    tail = f"({right[0]})" if is_number(right) else enclosed(right, POWER)
-    return f"{enclosed(left, PRODUCT)} {tail}", PRODUCT
-
-
-def _product(parts: list[Part], attrs: Mapping[str, Any]) -> Part:
-    """A contraction in the notation of linear algebra; ``einsum(…)`` where there is none."""
-    (a, b), (left, right, out) = parts, (attrs["left"], attrs["right"], attrs["out"])
-    if len(left) < len(right):  # the larger operand first; products below put it where it belongs
-        (a, left), (b, right) = (b, right), (a, left)
-        swapped = True
-    else:
-        swapped = False
-    shared = set(left) & set(right)
-
-    def matrix(part: Part, turned: bool) -> Part:
-        return (_transposed(part), ATOM) if turned else part
-
-    match len(left), len(right):
-        case 0, 0:
-            return f"{enclosed(a, TERM)} * {enclosed(b, PRODUCT)}", TERM
-        case ((1 | 2), 0) if sorted(out) == sorted(left):
-            return _side_by_side(b, matrix(a, out != left))
-        case ((1 | 2), _) if left == right and out == left:
-            return f"{enclosed(a, TERM)} * {enclosed(b, PRODUCT)}", TERM
-        case 1, 1 if left == right and not out:
-            return f"dot({a[0]}, {b[0]})", ATOM
-        case 2, 2 if left == right and not out:
-            return f"sum({enclosed(a, TERM)} * {enclosed(b, PRODUCT)})", ATOM
-        case 1, 1 if not shared and len(out) == 2:
-            first, second = (a, b) if out == left + right else (b, a)
-            return f"outer({first[0]}, {second[0]})", ATOM
-        case 2, 1 if shared and (out == left or (len(out) == 1 and out != right)):
-            if out == left:
-                scaled = f"diag({b[0]})", ATOM
-                return _side_by_side(*((a, scaled) if left[1] == right else (scaled, a)))
-            return _side_by_side(matrix(a, left[0] == right), b)
-        case 2, 2 if len(shared) == 1 and len(out) == 2 and not shared & set(out):
-            (k,) = shared
-            if out[0] in right:
-                (a, left), (b, right) = (b, right), (a, left)
-            return _side_by_side(matrix(a, left[0] == k), matrix(b, right[1] == k))
-    if swapped:
-        (a, left), (b, right) = (b, right), (a, left)
-    return f'einsum("{left},{right}->{out}", {a[0]}, {b[0]})', ATOM

@@ -18,22 +18,9 @@ from typing import Any
 
 import networkx as nx
 
+from rnnc.graph.algebra import ATOM, INFIX, PRODUCT, SUM, Part, enclosed, infix
 from rnnc.graph.equations import averaged, constants
-from rnnc.graph.notation import (
-    ATOM,
-    GIVEN,
-    INFIX,
-    PRODUCT,
-    SUM,
-    Part,
-    Printer,
-    constant_part,
-    enclosed,
-    infix,
-    shape_text,
-    size_part,
-    size_text,
-)
+from rnnc.graph.notation import GIVEN, Printer, constant_part, shape_text, size_part, size_text
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, Dim, Size, substitute
 
@@ -80,12 +67,12 @@ def show_system(system: System, names: Mapping[str, str] | None = None) -> str:
     Names that a spec cannot declare are respelled (``h.W`` is ``h_W``, ``h@2`` is ``h_2``). What
     has no form in the language is written as a call of the operation (``stack[t](…)``).
     """
-    printer = Printer(system, {**_spelling(system), **(names or {})})
+    printer = Printer(system, {**spelling(system), **(names or {})})
     blocks = [_head(printer), _declarations(printer), _equations(printer), _results(printer)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
-def _spelling(system: System) -> dict[str, str]:
+def spelling(system: System) -> dict[str, str]:
     """Each name that a spec cannot declare with one that it can."""
     taken = (
         set(_KEYWORDS)

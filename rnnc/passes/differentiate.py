@@ -29,11 +29,9 @@ of the outputs are inputs, and the sum over the batch is taken instead: a vector
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 
 import networkx as nx
 
@@ -41,12 +39,11 @@ from rnnc.graph.edges import edge
 from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.ops import DATA, LEAVES
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, read, whole
+from rnnc.graph.types import BATCH, Index, Read, read
 from rnnc.passes.derivatives import RULES, SAFE, Part, Term, Terms
 from rnnc.passes.editor import owner_of
+from rnnc.passes.found import Found, found
 from rnnc.source import Diagnostic, SpecError, UsageError
-
-MOST_LISTED = 4  # steps of a boundary that are read one by one; beyond, a masked sum
 
 
 def differentiate(system: System, inputs: Sequence[str] = ()) -> System:
@@ -59,18 +56,6 @@ def differentiate(system: System, inputs: Sequence[str] = ()) -> System:
     :raises SpecError: there is nothing to differentiate, or nothing to differentiate by.
     """
     return _Adjoints(system, inputs).run()
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a read finds, as the reader reads it: at the ``pins`` alone (a fixed step for some of
-    the reader's axes), or in a ``window`` of steps of one axis, or wherever the reader is; and,
-    where ``lengths`` says how few and how many steps an axis has, in such sequences alone."""
-
-    read: Read
-    pins: Mapping[str, Index] = field(default_factory=dict)
-    window: tuple[str, Index, Index] | None = None
-    lengths: tuple[tuple[str, int, int], ...] = ()
 
 
 class _Adjoints(Terms):
@@ -166,9 +151,9 @@ class _Adjoints(Terms):
             if RULES[v.op] is not None:
                 self.base, self.origins = GRADIENT + owner_of(name), v.origins
                 for position, r in enumerate(v.reads):
-                    for found in self._found(v, r):
-                        if found.read.source in self.adjoint:
-                            self._send(v, position, found)
+                    for place in found(self.system, r):
+                        if place.read.source in self.adjoint:
+                            self._send(v, position, place)
         for name in self.active:
             self._finish(name)
         outputs = [self._output(name) for name in self.wanted]
@@ -176,45 +161,7 @@ class _Adjoints(Terms):
         kept = [n for n in self.system.outputs if self.system.values[n].op != "param"]
         return self.system.with_values(values, outputs=(*kept, *outputs)).pruned()
 
-    def _found(self, v: Value, r: Read) -> Iterator[_Found]:
-        """What a read finds: the value itself, and what stands outside of its steps."""
-        source = self.system.values[r.source]
-        outside = [a for a in source.axes if _is_outside(r.index(a))]
-        if outside:  # h[0]: the boundary, at whatever step the reader is
-            bound = source.bound_at(outside[0], r.index(outside[0]))
-            if bound is not None:
-                yield from self._found(v, self._through(bound, r))
-            return
-        yield _Found(r)
-        for axis in source.axes:
-            index = r.index(axis)
-            if not any(b.axis == axis for b in source.bounds):
-                continue
-            for bound, places in _runs([source.bound_at(axis, i) for i in _outside(index)]):
-                for found in self._found(v, self._through(bound, r)):
-                    if index.fixed:
-                        told = (axis, places[0] + 1, places[-1] + 1)
-                        yield replace(found, lengths=(*found.lengths, told))
-                        continue
-                    base, way = (FIRST, 1) if whole(index.offset) < 0 else (LAST, -1)
-                    at = [Index(base, way * i) for i in places]
-                    if len(at) > MOST_LISTED:
-                        first, last = sorted((at[0], at[-1]), key=lambda i: whole(i.offset))
-                        yield replace(found, window=(index.base, first, last))
-                        continue
-                    for here in at:
-                        yield replace(found, pins={**found.pins, index.base: here})
-
-    def _through(self, bound: Read, r: Read) -> Read:
-        """What a boundary reads, as read by the reader of the value it belongs to."""
-        behind = self.system.values[bound.source]
-        at = {}
-        for a in behind.axes:
-            index = bound.index(a)
-            at[a] = index if index.fixed else r.index(index.base).shifted(index.offset)
-        return read(bound.source, at)
-
-    def _send(self, v: Value, position: int, found: _Found) -> None:
+    def _send(self, v: Value, position: int, found: Found) -> None:
         """Add the term of an operand of ``v`` to the adjoint of what it finds there."""
         r, target = found.read, self.system.values[found.read.source]
         fixed = [a for a in target.axes if r.index(a).fixed]
@@ -394,33 +341,6 @@ class _Adjoints(Terms):
             for v in values
             if v.name not in taken
         ]
-
-
-def _outside(index: Index) -> list[Index]:
-    """Where a read may land outside: at the reader's first (or last) steps, inwards; that of a
-    fixed step in sequences of one step, of two, … (h[3] of one step is the second after it)."""
-    offset = whole(index.offset)
-    if index.base == FIRST:
-        return [Index(LAST, gap) for gap in range(offset, 0, -1)]
-    if index.base == LAST:
-        return [Index(FIRST, -gap) for gap in range(-offset, 0, -1)]
-    if offset < 0:
-        return [Index(FIRST, offset + i) for i in range(-offset)]
-    return [Index(LAST, offset - i) for i in range(offset)]
-
-
-def _runs(bounds: Iterable[Read | None]) -> Iterator[tuple[Read, list[int]]]:
-    """Each boundary with the places, one after another, that it serves."""
-    for bound, places in groupby(enumerate(bounds), key=itemgetter(1)):
-        if bound is not None:
-            yield bound, [i for i, _ in places]
-
-
-def _is_outside(index: Index) -> bool:
-    if not index.fixed:
-        return False
-    offset = whole(index.offset)
-    return offset < 0 if index.base == FIRST else offset > 0
 
 
 def _refusal(system: System, why: str, hint: str) -> SpecError:

@@ -213,7 +213,7 @@ def lower_objectives(found: Objectives, lowering: Lowering) -> Lowered:
     out = Lowered({}, {}, {}, {})
     for s in found.losses:
         loss, count = f"loss.{s.name}", f"count.{s.name}"
-        out.losses[loss] = _named(lowering, loss, _averaged(s))
+        out.losses[loss] = _named(lowering, loss, _averaged(s), real=True)
         out.counts[count] = _named(lowering, count, _counted(s))
     if found.losses:
         _total(lowering, list(out.losses.values()), found.losses[0].span)
@@ -244,12 +244,12 @@ def _total(lowering: Lowering, terms: Sequence[str], span: Span) -> None:
     lowering.values["loss"] = replace(value, name="loss")
 
 
-def _named(lowering: Lowering, name: str, node: Node) -> str:
-    """Lower a node under a name of its own."""
+def _named(lowering: Lowering, name: str, node: Node, real: bool = False) -> str:
+    """Lower a node under a name of its own; a loss is ``real``, also where it counts."""
     lowering.base = name
     _settle(node)
     lowering.deep(node)
-    made = lowering.value(node)
+    made = lowering.coerce(node, "real") if real else lowering.value(node)
     value = lowering.values.get(made.source)
     if made.at or value is None or not value.name.startswith(f"{name}."):
         made = lowering.emit("copy", (made,), (), node.span)

@@ -1,0 +1,369 @@
+r"""A System as LaTeX: its equations as one ``aligned`` block.
+
+    h[t] = tanh(W_xh x[t] + W h[t-1])     →     h_t &= \tanh(W_{xh} x_t + W h_{t-1})
+
+The notation is regular, so that it can be read back. A subscript that holds an axis (``t-1``) or
+its length is time; any other belongs to the name, and both stand in one: ``h_{\mathrm{in},t}``.
+Products of linear algebra have no sign, products of entries ``\odot``. Accents and Greek letters
+are what names call them (``h_hat``, ``alpha``); of words longer than two letters the type is
+upright. ``\partial h`` is the gradient by h.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rnnc.graph.algebra import AND, ATOM, COMPARE, NOT, OR, POWER, PRODUCT, SUM, TERM, Part
+from rnnc.graph.equations import LIKELIHOODS, averaged, is_square, is_squared_error, is_stretch
+from rnnc.graph.latex_names import parts_of, size_latex, symbol, word_symbol
+from rnnc.graph.notation import Printer, constant_part, size_text
+from rnnc.graph.ops import LEAVES, REDUCTIONS
+from rnnc.graph.show import spelling
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read
+
+SUMMED = SUM + 5  # a sum sign or cases: what follows as a factor would be read as a part of it
+
+INFIX: dict[str, tuple[str, int, int, int]] = {  # sign, own level, least level left and right
+    "or": (r" \lor ", OR, OR, AND),
+    "and": (r" \land ", AND, AND, NOT),
+    "eq": (" = ", COMPARE, SUM, SUM),
+    "ne": (r" \neq ", COMPARE, SUM, SUM),
+    "lt": (" < ", COMPARE, SUM, SUM),
+    "le": (r" \leq ", COMPARE, SUM, SUM),
+    "gt": (" > ", COMPARE, SUM, SUM),
+    "ge": (r" \geq ", COMPARE, SUM, SUM),
+    "add": (" + ", SUM, SUM, SUMMED),
+    "sub": (" - ", SUM, SUM, SUMMED),
+    "mod": (r" \bmod ", TERM, TERM, PRODUCT),
+}
+FUNCTIONS = {
+    **{name: f"\\{name}" for name in ("tanh", "exp", "log", "sin", "cos", "max", "min")},
+    "minimum": r"\min",
+    "maximum": r"\max",
+    "sigmoid": r"\sigma",
+}
+FENCES = {"abs": r"\lvert {} \rvert", "floor": r"\lfloor {} \rfloor", "sqrt": r"\sqrt{{{}}}"}
+
+
+def show_latex(system: System, names: Mapping[str, str] | None = None) -> str:
+    """The equations of a system; ``names`` respells values, ``∂h`` among them."""
+    printer = LatexPrinter(system, {**spelling(system), **(names or {})})
+    body = " \\\\\n".join(f"  {line}" for line in printer.lines())
+    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
+
+
+# ---------------------------------------------------------------- layout
+
+
+def fenced(text: str) -> str:
+    """In parentheses, of the height of what is in them."""
+    tall = re.search(r"\\(frac|sum|begin|max_|min_)", text)
+    return rf"\left( {text} \right)" if tall else f"({text})"
+
+
+def enclosed(part: Part, least: int) -> str:
+    """The text, in parentheses where it binds less tightly than ``least``."""
+    text, level = part
+    return text if level >= least else fenced(text)
+
+
+class LatexPrinter(Printer):
+    """Writes the equations of one system as LaTeX."""
+
+    def lines(self) -> list[str]:
+        """All equations, with boundaries before the equation that they belong to."""
+        system, out = self.system, list[str]()
+        own = self._statements()
+        for value in system.inputs:
+            out += self.boundaries(value)
+        for values, text in self.equations():
+            for value in values:
+                out += self.boundaries(value)
+            if values[0].name not in own:
+                out.append(text)
+        for name in system.targets:
+            out.append(rf"{self.left(system[name])} &\sim {self.distribution(name)}")
+        return [*out, *own.values()]
+
+    def _statements(self) -> dict[str, str]:
+        """Losses and metrics that no equation reads."""
+        system = self.system
+        visible = [v for v in system.values.values() if v.name not in self.hidden]
+        read = {r.source for v in visible for _, r in v.all_reads()}
+        out: dict[str, str] = {}
+        for kind, named in (("loss", system.losses), ("metric", system.metrics)):
+            for key, name in named.items():
+                if name in read | self.hidden | {*system.outputs} or name in out:
+                    continue
+                label = key.removeprefix("loss").lstrip(".")
+                left = (
+                    rf"\mathcal{{L}}_{{{word_symbol(label, first=False)}}}"
+                    if label
+                    else r"\mathcal{L}"
+                )
+                if kind == "metric":
+                    left = symbol(key)
+                over = {BATCH} if kind == "loss" else set(system.axes)
+                inner = averaged(system, system[name], self.inlined, over)
+                right = self.read(inner) if inner else self.expression(system[name])
+                out[name] = f"{left} &= {right}"
+        return out
+
+    # ---------------------------------------------------------------- sides
+
+    def equation(self, value: Value) -> str:
+        return f"{self.left(value)} &= {self.expression(value)}"
+
+    def split(self, values: Sequence[Value], whole: Value) -> str:
+        right = self._call("split", [self.expression(whole), str(len(values))])[0]
+        return f"({', '.join(map(self.left, values))}) &= {right}"
+
+    def boundaries(self, value: Value) -> list[str]:
+        return [
+            f"{self.left(value, {b.axis: b.step})} &= {self._boundary(b)}" for b in value.bounds
+        ]
+
+    def left(self, value: Value, at: Mapping[str, Index] | None = None) -> str:
+        gradient, base, subscripts, primes = parts_of(self.name(value.name))
+        times = [
+            self._step(value, axis, (at or {}).get(axis, Index(axis)))
+            for axis in value.axes
+            if axis != BATCH
+        ]
+        text = ",".join([*subscripts, *times])
+        bare = len(text) == 1 and not subscripts
+        below = f"_{text}" if bare else f"_{{{text}}}" if text else ""
+        return f"{gradient}{base}{below}{primes}"
+
+    def _step(self, value: Value, axis: str, index: Index) -> str:
+        """``t-1``, ``T``, ``0``; ``t=0`` where a value is named ``h_0``."""
+        if index.base == FIRST:
+            step = size_text(index.offset + 1).replace(" ", "")
+            taken = f"{value.name}_{step}" in self.system.values
+            return f"{axis}={step}" if taken else size_latex(step)
+        base = symbol(self.system.axes[axis].length if index.base == LAST else index.base)
+        if index.offset == 0:
+            return base
+        offset = size_latex(index.offset).replace(" ", "")
+        return base + offset if offset.startswith("-") else f"{base}+{offset}"
+
+    def distribution(self, name: str) -> str:
+        found = self.system.targets[name]
+        return self._call(found.kind, [self.read(r) for r in found.reads])[0]
+
+    # ---------------------------------------------------------------- expressions
+
+    def _read(self, r: Read) -> Part:
+        source = self.system[r.source]
+        if r.source in self.inlined:
+            return self._value(source)
+        text = self.left(source, dict(r.at))
+        return text, POWER if text.startswith(r"\partial") or text.endswith("'") else ATOM
+
+    def _value(self, value: Value) -> Part:
+        op = value.op
+        attrs: dict[str, Any] = dict(value.attrs)
+        if op in LEAVES:
+            return self._leaf(value, attrs)
+        if op == "div" and (mean := self._mean(value)):
+            return mean
+        if op == "broadcast" and is_stretch(value.name):
+            return self._read(value.reads[0])
+        parts = [self._read(r) for r in value.reads]
+        texts = [text for text, _ in parts]
+        if is_square(value) and value.type.rank < 2:  # of a matrix it would be the product
+            return f"{enclosed(parts[0], ATOM)}^2", POWER
+        if op in INFIX:
+            sign, own, left, right = INFIX[op]
+            return f"{enclosed(parts[0], left)}{sign}{enclosed(parts[1], right)}", own
+        if op in FENCES:
+            return FENCES[op].format(texts[0]), ATOM
+        match op:
+            case "mul":
+                return self._entries(value, parts)
+            case "div":
+                return rf"\frac{{{texts[0]}}}{{{texts[1]}}}", POWER
+            case "pow":
+                return f"{enclosed(parts[0], ATOM)}^{{{texts[1]}}}", POWER
+            case "neg":
+                return f"-{enclosed(parts[0], SUMMED)}", SUM
+            case "not":
+                return rf"\lnot {enclosed(parts[0], ATOM)}", NOT
+            case "copy" | "to_real":
+                return parts[0]
+            case "where":
+                rows = rf"{texts[1]} & \text{{if }} {texts[0]} \\ {texts[2]} & \text{{otherwise}}"
+                return rf"\begin{{cases}} {rows} \end{{cases}}", SUMMED
+            case "contract":
+                return self._sum(self._product(value, parts), value.over)
+            case "transpose":
+                return _transposed(parts[0])
+            case "concat":
+                return "[" + r";\, ".join(texts) + "]", ATOM
+            case "gather":
+                return self._looked_up(value, parts[0], texts[1])
+            case "sum" if is_squared_error(self.system, value, self.inlined):
+                square = self.system[value.reads[0].source]
+                return rf"\lVert {self.read(square.reads[0])} \rVert^2", POWER
+            case "sum" if value.over:
+                return self._sum(parts[0], value.over)
+            case "log_softmax":
+                inner = self._call("softmax", texts, value.over)
+                return self._call("log", [inner[0]])
+            case "slice":
+                texts += [size_latex(attrs["start"]), size_latex(attrs["stop"])]
+            case "repeat":
+                texts.append(size_latex(attrs["count"]))
+            case "onehot" | "scatter":
+                texts.append(size_latex(attrs["size"]))
+            case "broadcast":
+                texts += [size_latex(s) for s in value.type.shape]
+        over = value.over if op in REDUCTIONS else ()
+        return self._call(op, texts, over)
+
+    def _call(self, op: str, texts: list[str], over: Iterable[str] = ()) -> Part:
+        name = FUNCTIONS.get(op)
+        if name is None or (op == "sigmoid" and "sigma" in self.system.values):
+            word = op.replace("_", r"\_")
+            name = rf"\operatorname{{{word}}}"
+        axes = ",".join("b" if a == BATCH else symbol(a) for a in over)
+        below = f"_{{{axes}}}" if axes else ""
+        return f"{name}{below}{fenced(', '.join(texts))}", ATOM
+
+    def _leaf(self, value: Value, attrs: Mapping[str, Any]) -> Part:
+        match value.op:
+            case "constant":
+                return _number(constant_part(attrs["value"]))
+            case "size":
+                text = size_latex(attrs["size"])
+                return text, SUM if " " in text else ATOM
+            case "eye":
+                return rf"\mathbf{{I}}_{{{size_latex(attrs['size'])}}}", ATOM
+            case "arange":
+                return self._call("arange", [size_latex(attrs["size"])])
+            case "step":
+                return symbol(attrs.get("axis") or value.axes[0]), ATOM
+            case "length":
+                axis = attrs["axis"]
+                return symbol("B" if axis == BATCH else self.system.axes[axis].length), ATOM
+            case "training":
+                return r"\mathrm{training}", ATOM
+        return self.left(value), ATOM
+
+    def _looked_up(self, value: Value, table: Part, row: str) -> Part:
+        """``E[w_t]``; the likelihoods of a distribution by their names."""
+        source = self.system[value.reads[0].source]
+        if source.name in self.inlined and source.op in LIKELIHOODS:
+            loss = self._call(LIKELIHOODS[source.op], [self.read(source.reads[0]), row])
+            return f"-{loss[0]}", SUM
+        return f"{enclosed(table, POWER)}[{row}]", ATOM
+
+    # ---------------------------------------------------------------- products and sums
+
+    def _entries(self, value: Value, parts: list[Part]) -> Part:
+        """``a \\odot b``; a number stands beside what it multiplies."""
+        ranks = [self._shown_rank(r) for r in value.reads]
+        if all(ranks):
+            a, b = (enclosed(p, least) for p, least in zip(parts, (TERM, PRODUCT), strict=True))
+            return rf"{a} \odot {b}", TERM
+        number, other = parts if not ranks[0] else reversed(parts)
+        return _beside(number, other, thin=True)
+
+    def _shown_rank(self, r: Read) -> int:
+        """How many dimensions an operand has as it is printed."""
+        value = self.system[r.source]
+        while value.op in ("broadcast", "copy") and is_stretch(value.name):
+            value = self.system[value.reads[0].source]
+        return value.type.rank
+
+    def _product(self, value: Value, parts: list[Part]) -> Part:
+        """A contraction in the notation of linear algebra."""
+        left, right, out = (value.attr(x) for x in ("left", "right", "out"))
+        a, b = parts
+        if len(left) < len(right):
+            a, b, left, right = b, a, right, left
+        shared = set(left) & set(right)
+
+        def turned(part: Part, if_: bool) -> Part:
+            return _transposed(part) if if_ else part
+
+        match len(left), len(right):
+            case _, 0:
+                return _beside(b, turned(a, out != left), thin=True)
+            case 1, 1 if not shared and out:
+                first, second = (a, b) if out == left + right else (b, a)
+                return _beside(first, _transposed(second), thin=True)
+            case 1, 1 if not out:
+                first, second = parts
+                return _beside(_transposed(first), second)
+            case (1, 1) | (2, 2) if len(shared) == len(left) and len(out) == len(left):
+                other = turned(b, left != right)
+                entries = rf"{enclosed(a, TERM)} \odot {enclosed(other, PRODUCT)}", TERM
+                return turned(entries, out != left)
+            case 2, 1 if shared and len(out) == 1 and out != right:
+                return _beside(turned(a, left[0] == right), b)
+            case 2, 1 if out == left:
+                scaled = self._call("diag", [b[0]])
+                return _beside(a, scaled) if left[1] == right else _beside(scaled, a)
+            case 2, 2 if len(shared) == 1 and len(out) == 2:
+                (k,) = shared
+                if out[0] in right:
+                    a, b, left, right = b, a, right, left
+                return _beside(turned(a, left[0] == k), turned(b, right[1] == k))
+            case 2, 2 if not out:
+                other = turned(b, left != right)
+                inner = rf"{enclosed(a, TERM)} \odot {enclosed(other, PRODUCT)}"
+                return self._call("sum", [inner])
+        return self._call("einsum", [rf"\text{{{left},{right}->{out}}}", a[0], b[0]])
+
+    def _sum(self, part: Part, over: Iterable[str]) -> Part:
+        """``\\sum_{b} \\sum_{t=1}^{T}`` before an expression."""
+        for axis in sorted(over, key=lambda a: a == BATCH):
+            part = f"{self._sum_sign(axis)} {enclosed(part, SUMMED)}", SUMMED
+        return part
+
+    def _sum_sign(self, axis: str) -> str:
+        if axis == BATCH:
+            return r"\sum_{b}"
+        return rf"\sum_{{{symbol(axis)}=1}}^{{{symbol(self.system.axes[axis].length)}}}"
+
+    def _mean(self, value: Value) -> Part | None:
+        top, below = (self.system[r.source] for r in value.reads)
+        while below.op in ("to_real", "copy") and below.name in self.inlined:
+            below = self.system[below.reads[0].source]
+        if top.op == "sum" and not top.over:
+            return super()._mean(value)
+        if top.op not in ("sum", "contract") or below.op != "length":
+            return None
+        axis = below.attr("axis")
+        if axis not in top.over or not {top.name, below.name} <= self.inlined:
+            return None
+        parts = [self._read(r) for r in top.reads]
+        inner = parts[0] if top.op == "sum" else self._product(top, parts)
+        rest = self._sum(inner, [a for a in top.over if a != axis])
+        length = self._leaf(below, dict(below.attrs))[0]
+        return rf"\frac{{1}}{{{length}}} {self._sum(rest, (axis,))[0]}", SUMMED
+
+
+def _beside(left: Part, right: Part, thin: bool = False) -> Part:
+    """``W x``; a number that is not the first factor has a dot before it."""
+    words = any(r"\mathrm" in text for text, _ in (left, right))  # `h2h h_t` wants a gap
+    sign = r" \cdot " if right[0][0].isdigit() else r" \, " if thin or words else " "
+    return f"{enclosed(left, PRODUCT)}{sign}{enclosed(right, POWER)}", PRODUCT
+
+
+def _transposed(part: Part) -> Part:
+    return rf"{enclosed(part, ATOM)}^\top", POWER
+
+
+def _number(part: Part) -> Part:
+    text, level = part
+    found = re.fullmatch(r"(-?)([\d.]+)e([-+]\d+)", text)
+    if found:
+        sign, head, exponent = found[1], found[2], int(found[3])
+        power = f"10^{{{exponent}}}" if head == "1" else rf"{head} \cdot 10^{{{exponent}}}"
+        return f"{sign}{power}", SUM if sign else PRODUCT if head != "1" else POWER
+    return {"pi": r"\pi", "inf": r"\infty"}.get(text, text.replace("==", "=")), level
