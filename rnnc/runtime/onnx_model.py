@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -48,6 +49,10 @@ class OnnxModel:
             self._bytes = model if isinstance(model, bytes) else Path(model).read_bytes()
         except OSError as e:
             raise UsageError(f"{model!s} cannot be read: {e.strerror}") from e
+        if threads is None:  # weights that come with each call count, too
+            known = ports.params if ports else ()
+            given = sum(math.prod(d for d in p.dims if isinstance(d, int)) for p in known)
+            threads = 1 if max(len(self._bytes) // 4, given) < SMALL else 0
         self._options = (providers, threads, flush_denormals)
         self.ports = ports or _ports_in(self._session)
         self._params = self.ports.params if self.ports.weights_given else ()
@@ -129,13 +134,9 @@ class OnnxModel:
         return f"<OnnxModel {self.name}: {takes} -> {', '.join(self._outputs)}>"
 
 
-def _session(
-    model: bytes, providers: Sequence[str] | None, threads: int | None, flush: bool
-) -> Any:
+def _session(model: bytes, providers: Sequence[str] | None, threads: int, flush: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised, too
-    if threads is None:
-        threads = 1 if len(model) < 4 * SMALL else 0
     options.intra_op_num_threads = threads
     if flush:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
