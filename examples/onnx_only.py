@@ -57,4 +57,6 @@ def main(path: str, epochs: int = 20) -> float:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20)

@@ -197,10 +197,15 @@ def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
     :raises UsageError: one of ``inputs`` is no real input of the model.
     """
     system = _lags_bound(system)
-    wanted = (partial(unclaimed, names=inputs), objective, simplify)
-    for step in (evaluating, *wanted, partial(differentiate, inputs=inputs), simplify):
+    system = objective(unclaimed(evaluating(system), names=inputs))
+    # what a distribution is told in stays in the text, though no gradient may need it
+    told = sorted({r.source for d in system.targets.values() for r in d.all_reads})
+    told = [name for name in told if name not in system.outputs]
+    system = replace(system, outputs=(*system.outputs, *told))
+    for step in (simplify, partial(differentiate, inputs=inputs), simplify):
         system = verify(step(system))
-    return verify(textbook(system))
+    outputs = tuple(name for name in system.outputs if name not in told)
+    return verify(textbook(replace(system, outputs=outputs)))
 
 
 def _lags_bound(system: System) -> System:

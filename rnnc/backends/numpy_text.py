@@ -75,14 +75,21 @@ METADATA = {metadata!r}
 
 
 if __name__ == "__main__":
-    # python {file} x=x.npy …: runs on arrays from files, or on random ones of 10 steps
+    # python {file} x=x.npy …: runs on arrays from files, or on random ones of 10 steps; so it
+    # does with weights that are not in here
     import json
     import sys
 
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     rng = np.random.default_rng(0)
-    inputs = {{}}
-    for port in json.loads(METADATA)["inputs"]:
+    about = json.loads(METADATA)
+    weights, inputs = load_weights(), {{}}
+    for port in about["params"]:
+        if port["name"] in given:
+            weights[port["name"]] = np.load(given[port["name"]]).astype(REAL)
+        elif port["name"] not in weights:
+            weights[port["name"]] = rng.normal(0, 0.1, port["dims"]).astype(REAL)
+    for port in about["inputs"]:
         shape = [{{"batch": 1}}.get(d, 10) if isinstance(d, str) else d for d in port["dims"]]
         if port["name"] in given:
             inputs[port["name"]] = np.load(given[port["name"]])
@@ -92,7 +99,7 @@ if __name__ == "__main__":
             inputs[port["name"]] = rng.random(shape)
         else:
             inputs[port["name"]] = rng.integers(0, port["limit"] or 2, shape)
-    for name, value in run(prepare(load_weights()), inputs).items():
+    for name, value in run(prepare(weights), inputs).items():
         print(name, list(np.shape(value)))
         print(value)
 """

@@ -231,6 +231,18 @@ def check_target(path: Path) -> Path:
     return target
 
 
+def keep_apart(output: Path | None, *read: str | Path) -> None:
+    """Nothing that was read is overwritten.
+
+    :raises UsageError: the output is one of the files that are read.
+    """
+    for name in read:
+        path = Path(name)
+        if output and output.exists() and path.exists() and output.samefile(path):
+            what = "the spec itself" if path.suffix == ".rnn" else f"read by this command ({path})"
+            raise UsageError(f"{output} is {what}; give another name to -o")
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to be filled, which takes its name at the end.

@@ -14,6 +14,7 @@ from rnnc.cli.common import (
     echo,
     echo_json,
     format_option,
+    keep_apart,
     load_spec,
     model_option,
     set_option,
@@ -69,9 +70,7 @@ def diff(
 
     names = tuple(canonical(n) for item in inputs for n in item.split(",") if n)
     text = _latex(spec, names) if latex else spec.diff(names)
-    read = Path(spec.source.name)
-    if output and output.exists() and read.exists() and output.samefile(read):
-        raise UsageError(f"{output} is the spec itself; give another name to -o")
+    keep_apart(output, spec.source.name)
     if output:
         write_text(output, text)
     if format_ == "json":

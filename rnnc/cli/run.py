@@ -13,6 +13,7 @@ from rnnc.cli.common import (
     Sizes,
     check_target,
     echo,
+    keep_apart,
     load_spec,
     model_option,
     say,
@@ -81,6 +82,8 @@ def run(
         raise UsageError(f"outputs are written as .npz (or one as .npy), not {output}")
     if output:
         check_target(output)
+        keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
+        keep_apart(output, *([weights] if weights else []))
     opened, own = _open(model_file, model, sizes, seed, weights is not None)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)

@@ -16,6 +16,7 @@ from rnnc.cli.common import (
     echo_json,
     final_system,
     format_option,
+    keep_apart,
     load_spec,
     mode_option,
     model_option,
@@ -90,9 +91,7 @@ def show(
     if output:
         check_target(output)
     spec = load_spec(file, model, sizes)
-    read = Path(spec.source.name)
-    if output and output.exists() and read.exists() and output.samefile(read):
-        raise UsageError(f"{output} is the spec itself; give another name to -o")
+    keep_apart(output, spec.source.name)
     if graph:
         stage = "graph"
         text = _drawing(spec, unroll, drawing or "svg")
