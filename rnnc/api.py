@@ -122,7 +122,7 @@ class Spec:
         dtype: str = "float32",
         training: bool | None = None,
         inputs: Sequence[str] = (),
-        optimizer: str | Path = "adam",
+        optimizer: str | Path | None = None,
         hyper: Mapping[str, float] | None = None,
         clip: float | None = None,
         carry: bool = False,
@@ -142,7 +142,7 @@ class Spec:
           weighted with the inputs ``d_<output>``;
         - ``train``: losses, metrics, counts, the ``gradient_norm``, and the next value of each
           parameter and of the optimiser's state (``ports.updates`` has the pairs). ``optimizer``
-          is one of the library or a ``.rnn`` file, ``hyper`` sets its constants, and gradients
+          is one of the library (``adam`` unless given) or a ``.rnn`` file, ``hyper`` sets its constants, and gradients
           of a global norm above ``clip`` are scaled down to it.
 
         ``carry`` takes the sequences of the last three as chunks of longer ones: states go in
@@ -158,6 +158,10 @@ class Spec:
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
+        if isinstance(inputs, str):
+            inputs = (inputs,)
+        if mode != "train" and not (optimizer is None and hyper is None and clip is None):
+            raise UsageError("optimizer, hyper and clip are for mode train")
         options = Options(
             mode,
             unroll,
@@ -165,7 +169,7 @@ class Spec:
             backend,
             tuple(canonical(name) for name in inputs),
             carry,
-            optimiser(optimizer) if mode == "train" else None,
+            optimiser(optimizer or "adam") if mode == "train" else None,
             hyper or {},
             clip,
         )

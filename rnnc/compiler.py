@@ -261,12 +261,14 @@ def update_of(
     """
     system = optimiser(shape)
     inputs = {v.name for v in system.inputs}
-    if inputs != {"g", RATE} or system.params:
+    drawn = system.leaves("uniform")
+    if inputs != {"g", RATE} or system.params or drawn:
         raise UsageError(
             f"an optimiser has the inputs g[k] (the gradient, of shape any) and lr[k], and no "
-            f"parameters; {system.name} has {', '.join(sorted(inputs)) or 'no inputs'}"
+            f"parameters and no random numbers; {system.name} has "
+            f"{', '.join(sorted(inputs | {v.name for v in (*system.params, *drawn)})) or 'no inputs'}"
         )
-    system = set_constants(system, hyper)
+    system = start = set_constants(system, hyper)
     for step in (predicting, simplify, carry, one_step, simplify):
         system = verify(step(system))
     first = system.outputs[0]
@@ -275,9 +277,21 @@ def update_of(
             f"the first output of an optimiser is the parameter, W[k] = W[k-1] - …; in "
             f"{system.name}, {first} does not depend on the step before"
         )
-    if any(s.initial is not None for s in system.states):
+    if system[first].type.shape != tuple(shape):
+        raise UsageError(
+            f"an optimiser works entry by entry: the parameter is {list(shape)}, and {first} of "
+            f"{system.name} is {list(system[first].type.shape)}"
+        )
+    if any(s.initial is not None and not _is_zero(start, s.initial) for s in system.states):
         raise UsageError(f"the states of an optimiser start at zero; those of {system.name} do not")
     return system
+
+
+def _is_zero(system: System, name: str) -> bool:
+    value = system.values.get(name)
+    while value is not None and value.op in ("copy", "broadcast"):
+        value = system.values.get(value.reads[0].source)
+    return value is not None and value.op == "constant" and value.attr("value") == 0
 
 
 def plan_of(system: System, options: Options) -> Plan:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import rnnc
-from rnnc.testing import assert_all_agree
+from rnnc.testing import assert_all_agree, check_gradients
 
 SPECS = {
     "one sum under two activations": """
@@ -200,3 +202,91 @@ def test_a_stream_takes_both_spellings() -> None:
     stream = spec.stream(weights={})
     out = stream(ζ=np.ones((1, 2)), s=np.ones((1, 2)))
     assert (out["h"] == 2).all()
+
+
+# ---------------------------------------------------------------- gradients and training
+
+HEAD = "model M\ninput x[t] : [3]\nparam W : [3, 3], b : [3], c : []\n"
+STATE = "h[t] = tanh(W h[t-1] + x[t] + b)\n"
+
+
+def test_a_value_called_count_is_not_the_count_of_a_loss() -> None:
+    text = HEAD + "count[t] = count[t-1] + 1\ncount[0] = 0\n" + STATE
+    spec = rnnc.parse(text + "loss sum(h[t]^2)\noutput count, h")
+    found = spec.compile("numpy", weights=spec.init(0))(x=np.ones((1, 3, 3)))
+    assert found["count"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "r[t] = slice(f[t-1], 0, 2)\noutput r",
+        "(r[t], s[t], u[t]) = split(f[t-1], 3)\noutput r, u",
+    ],
+)
+def test_a_part_of_a_boundary_that_is_a_number(part: str) -> None:
+    check_gradients(rnnc.parse(f"{HEAD}f[t] = tanh(W f[t-1] + x[t])\nf[0] = c\n{part}"))
+
+
+def test_the_norm_of_zero_has_slope_zero() -> None:
+    check_gradients(rnnc.parse(HEAD + STATE + "loss sum(h[t]^2) + norm(c * h[t-1])"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["gradient_norm = sum(W * W)", "metric gradient_norm = sum(h[t])", "lr = c", "dim lr = 2"],
+)
+def test_training_keeps_its_names(line: str) -> None:
+    spec = rnnc.parse(f"{HEAD}{line}\n{STATE}loss sum(h[t]^2)")
+    with pytest.raises(rnnc.SpecError, match="RNN043"):
+        spec.compile("numpy", mode="train")
+
+
+def test_a_dim_called_as_a_gradient() -> None:
+    text = rnnc.parse(f"{HEAD}dim d_h = 3\n{STATE}loss delta_h = sum(h[t])").diff()
+    assert rnnc.parse(text).system.dims["d_h"] == 3
+    with pytest.raises(rnnc.SpecError, match="RNN043"):
+        rnnc.parse(f"{HEAD}dim d_W = 3\n{STATE}loss sum(h[t])").diff()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("W[k] = W[k-1] - lr[k] * sum(g[k])", "entry by entry"),
+        ("W[k] = W[k-1] - lr[k] * dropout(g[k], 0.5)", "no random numbers"),
+        ("W[k] = lr[k] * g[k]", "does not depend on the step before"),
+        ("v[0] = 1\nv[k] = v[k-1] + g[k]\nW[k] = W[k-1] - lr[k] * v[k]", "start at zero"),
+    ],
+)
+def test_what_is_no_optimiser(lines: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "o.rnn"
+    file.write_text(f"model O\ninput g[k] : any\ninput lr[k] : []\n{lines}\noutput W\n")
+    spec = rnnc.parse(HEAD + STATE + "loss sum(h[t]^2)")
+    with pytest.raises(rnnc.UsageError, match=message):
+        spec.compile("numpy", mode="train", optimizer=file)
+
+
+def test_an_optimiser_may_count(tmp_path: Path) -> None:
+    file = tmp_path / "o.rnn"
+    file.write_text(
+        "model O\ninput g[k] : any\ninput lr[k] : []\nq[0] = 0\nq[k] = q[k-1] + 1\n"
+        "W[k] = W[k-1] - lr[k] * g[k] / q[k]\noutput W\n"
+    )
+    spec = rnnc.parse(HEAD + STATE + "loss sum(h[t]^2)")
+    w, x = spec.init(0), {"x": np.ones((1, 4, 3))}
+    gradients = spec.compile("numpy", mode="grad").run(x, weights=w)
+    step = spec.compile("numpy", mode="train", optimizer=file)
+    out = step.run({**x, "lr": 0.5, "o.q": 3}, weights=w)
+    assert out["o.q.next"] == 4
+    assert np.allclose(out["W.next"], w["W"] - 0.5 * gradients["d_W"] / 4)
+
+
+def test_clipping_holds_where_squares_overflow() -> None:
+    spec = rnnc.parse(HEAD + STATE + "loss 1e25 * sum(h[t]^2)")
+    w, x = spec.init(0), {"x": np.ones((1, 4, 3))}
+    for backend in ("numpy", "onnx"):
+        step = spec.compile(backend, mode="train", optimizer="sgd", clip=1.0)
+        out = step.run({**x, "lr": 1.0}, weights=w)
+        moved = sum(np.square(out[f"{n}.next"] - w[n]).sum() for n in ("W", "b"))
+        assert np.isfinite(out["gradient_norm"])
+        assert moved == pytest.approx(1, rel=1e-4)

@@ -220,6 +220,12 @@ class System:
         carried = (s.next for s in (*self.states, *self.updates))
         return tuple(dict.fromkeys((*self.outputs, *named, *carried)))
 
+    @property
+    def own_names(self) -> frozenset[str]:
+        """All names that the model's author gave: of values, dims, losses and metrics."""
+        shown = {name.removeprefix("loss.") for name in (*self.losses, *self.metrics)}
+        return frozenset({*self.values, *self.dims, *shown})
+
     def with_values(self, values: Iterable[Value] | Mapping[str, Value], **changes: Any) -> System:
         """The same system with other values (and other fields changed)."""
         table = values if isinstance(values, Mapping) else {v.name: v for v in values}

@@ -83,7 +83,7 @@ def _ahead(value: Value, why: str) -> SpecError:
                 "RNN042",
                 f"this model cannot run step by step: {why}",
                 span,
-                hint="compile it for whole sequences (mode predict)",
+                hint="compile it for whole sequences: mode predict, or leave carry out",
             )
         ]
     )

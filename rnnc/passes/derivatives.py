@@ -3,7 +3,7 @@
 For ``y = op(a, b)`` a rule gets the adjoint ``g`` of ``y`` and says what it adds to the adjoint
 of one operand, in the frame and the form of ``y``; summing over what the operand does not vary
 over is left to ``differentiate``. At kinks ``abs``, ``relu``, ``sign`` and ``floor`` have slope
-0; of equal candidates of a maximum or minimum the first takes all.
+0, and so has ``sqrt`` at 0; of equal candidates of a maximum or minimum the first takes all.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class Terms(Editor):
 
     def shaped(self, term: Term, type_: Type) -> Term:
         """The term in the shape of the operand: summed over the features that were stretched."""
-        if isinstance(term, Part):
-            return term
+        if isinstance(term, Part):  # of a boundary that fills the shape, all entries are one
+            return term if type_.rank else self.emit("sum", term.read, over=())
         g = self.map_term(term, lambda r: r)
         assert isinstance(g, Read)
         shape = self.type(g).shape
@@ -279,6 +279,12 @@ def _where(w: Terms, v: Value, y: Read, g: Read, i: int) -> Term | None:
 def _unary(f: Callable[[Terms, Read, Read, Read], Read]) -> Rule:
     """A rule from ``f(w, a, y, g)``."""
     return lambda w, v, y, g, i: f(w, v.reads[0], y, g)
+
+
+def _half_inverse(w: Terms, y: Read) -> Read:
+    """``1 / 2y``; 0 at 0, so that the norm of a zero vector has slope 0."""
+    above = w.emit("gt", y, w.number(0.0))
+    return w.choose(above, w.emit("div", w.number(0.5), y), None)
 
 
 def _one_minus(w: Terms, y: Read) -> Read:
@@ -426,7 +432,7 @@ RULES: dict[str, Rule | None] = {
     "abs": _unary(lambda w, a, y, g: w.mul(g, w.emit("sign", a))),
     "exp": _unary(lambda w, a, y, g: w.mul(g, y)),
     "log": _unary(lambda w, a, y, g: w.emit("div", g, a)),
-    "sqrt": _unary(lambda w, a, y, g: w.emit("div", g, w.scaled(2.0, y))),
+    "sqrt": _unary(lambda w, a, y, g: w.mul(g, _half_inverse(w, y))),
     "sin": _unary(lambda w, a, y, g: w.mul(g, w.emit("cos", a))),
     "cos": _unary(lambda w, a, y, g: w.neg(w.mul(g, w.emit("sin", a)))),
     "tanh": _unary(lambda w, a, y, g: w.mul(g, _one_minus(w, w.mul(y, y)))),

@@ -135,7 +135,7 @@ class _Adjoints(Terms):
     def _free(self, base: str) -> str:
         """The name, or ``d2_W`` for ``d_W`` where that is a gradient already."""
         name, order = base, 1
-        while name in self.values:
+        while name in self.values or name in self.system.own_names:
             order += 1
             name = f"d{order}_{base.removeprefix(GRADIENT)}"
         return name

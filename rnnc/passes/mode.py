@@ -51,9 +51,11 @@ def unclaimed(system: System, names: Iterable[str]) -> System:
     :raises SpecError: one of them is the model's own.
     """
     problems = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(n for n in names if n in system.values):
+        if GRADIENT + name in system.own_names - system.values.keys():
+            problems.append(_taken(system, GRADIENT + name, f"the gradient of `{name}` (∂{name})"))
         taken = system.values.get(GRADIENT + name)
-        if taken is None or name not in system.values:
+        if taken is None:
             continue
         other = system[name]
         labels = (Label(other.origins[0], f"`{name}`"),) if other.origins else ()
@@ -71,8 +73,25 @@ def unclaimed(system: System, names: Iterable[str]) -> System:
     return system
 
 
+def _taken(system: System, name: str, what: str) -> Diagnostic:
+    value = system.values.get(name)
+    return Diagnostic(
+        "RNN043",
+        f"`{name}` is the name of {what}",
+        value.origins[0] if value is not None and value.origins else None,
+        hint="rename the model's own; in other modes it may stay",
+    )
+
+
 def training_objective(system: System) -> System:
-    """The same of a model that has a loss; raises SpecError where there is none."""
+    """The same of a model that has a loss.
+
+    :raises SpecError: there is none, or a name that training needs is the model's own.
+    """
+    needed = {"gradient_norm": "the norm of all gradients", "lr": "the learning rate"}
+    problems = [_taken(system, n, what) for n, what in needed.items() if n in system.own_names]
+    if problems:
+        raise SpecError(problems)
     return objective(system if system.losses else losses_only(replace(system, metrics={})))
 
 

@@ -315,7 +315,7 @@ def _named(system: System) -> System:
     for v in printer.shown():
         if not is_temporary(v.name) or v.name in kept:
             continue
-        taken = {*system.values, *system.dims, *names.values()}
+        taken = {*system.own_names, *names.values()}
         owner = owner_of(v.name)
         if v.type.kind != "real":
             owner = owner.removeprefix(GRADIENT)

@@ -80,22 +80,40 @@ class _Update(Editor):
 
     def _norm(self) -> Read | None:
         """The global norm, and the factor that brings it down to what is allowed."""
+        largest = self._largest() if self.clip is not None else None
         squares = []
         for gradient in self.gradients.values():
-            square = self.make(f"{NORM}.1", "mul", (Read(gradient), Read(gradient)))
+            entry = Read(gradient)
+            if largest is not None:
+                entry = self.make(f"{NORM}.1", "div", (entry, largest))
+            square = self.make(f"{NORM}.1", "mul", (entry, entry))
             if self.type(square).rank:
                 square = self.make(f"{NORM}.1", "sum", (square,), (("over", ()),))
             squares.append(square)
         total = squares[0] if squares else self._number(0.0)
         for square in squares[1:]:
             total = self.make(f"{NORM}.1", "add", (total, square))
-        self._add(Value(NORM, "sqrt", (total,), Type("real")))
-        if self.clip is None:
+        if largest is None or self.clip is None:
+            self._add(Value(NORM, "sqrt", (total,), Type("real")))
             return None
+        root = self.make(f"{NORM}.1", "sqrt", (total,))
+        self._add(Value(NORM, "mul", (largest, root), Type("real")))
         limit = self._number(float(self.clip))
         above = self.make(f"{NORM}.1", "gt", (Read(NORM), limit))
         ratio = self.make(f"{NORM}.1", "div", (limit, Read(NORM)))
         return self.make("clip", "where", (above, ratio, self._number(1.0)))
+
+    def _largest(self) -> Read:
+        """The largest size of an entry, or 1 where all are 0: what squares are taken relative to,
+        so that gradients which exploded can be clipped before they overflow."""
+        largest = self._number(0.0)
+        for gradient in self.gradients.values():
+            size = self.make(f"{NORM}.1", "abs", (Read(gradient),))
+            if self.type(size).rank:
+                size = self.make(f"{NORM}.1", "max", (size,), (("over", ()),))
+            largest = self.make(f"{NORM}.1", "maximum", (largest, size))
+        above = self.make(f"{NORM}.1", "gt", (largest, self._number(0.0)))
+        return self.make(f"{NORM}.1", "where", (above, largest, self._number(1.0)))
 
     def _number(self, value: float) -> Read:
         return self.make(f"{NORM}.1", "constant", (), (("value", value),))
@@ -113,7 +131,8 @@ class _Update(Editor):
         own = self._own(step)
         prefix = step.name.lower()
         names = {
-            n: f"{param.name}.{prefix}.{n}" if n in own else f"{prefix}.{n}" for n in step.values
+            n: f"{param.name}.{prefix}.{n}" if n in own else f"{prefix}.all.{n}"
+            for n in step.values
         }
         names |= {RATE: RATE, GRADIENT: gradient.source}
         for s in step.states:

@@ -243,6 +243,12 @@ class Difference:
     error: float
 
     def __str__(self) -> str:
+        if not np.isfinite(self.gradient):
+            return (
+                f"the derivative by {self.where} is {self.gradient:g} with these numbers: a norm, "
+                "root, logarithm or quotient at 0 has no finite one, also in a branch of `where` "
+                "that is not taken"
+            )
         return (
             f"the derivative by {self.where} is {self.gradient:.9g}, central differences give "
             f"{self.difference:.9g}: {self.error:.2g} of the largest gradient apart"

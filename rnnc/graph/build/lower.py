@@ -144,9 +144,11 @@ class Lowering:
         return Read(name)
 
     def _fresh(self) -> str:
+        # count.1 is the count of the first loss, also where a value is called count
+        base = "count.part" if self.base == "count" else self.base
         while True:
             self.counts[self.base] = self.counts.get(self.base, 0) + 1
-            name = f"{self.base}.{self.counts[self.base]}"
+            name = f"{base}.{self.counts[self.base]}"
             if name not in self.values and name not in self.scope.variables:
                 return name
 
