@@ -23,12 +23,14 @@ from rnnc.source import (
 if TYPE_CHECKING:
     from rnnc.api import Spec, Stream, library, load, open, parse
     from rnnc.flow import gradient_flow
+    from rnnc.train.loop import DivergedError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
     "Diagnostic",
+    "DivergedError",
     "InternalError",
     "RnncError",
     "Spec",
@@ -50,6 +52,10 @@ def __getattr__(name: str) -> Any:
         from rnnc.flow import gradient_flow
 
         return gradient_flow
+    if name == "DivergedError":
+        from rnnc.train.loop import DivergedError
+
+        return DivergedError
     if name in __all__:
         from rnnc import api
 

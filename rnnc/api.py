@@ -142,8 +142,8 @@ class Spec:
           weighted with the inputs ``d_<output>``;
         - ``train``: losses, metrics, counts, the ``gradient_norm``, and the next value of each
           parameter and of the optimiser's state (``ports.updates`` has the pairs). ``optimizer``
-          is one of the library (``adam`` unless given) or a ``.rnn`` file, ``hyper`` sets its constants, and gradients
-          of a global norm above ``clip`` are scaled down to it.
+          is one of the library (``adam`` unless given) or a ``.rnn`` file, ``hyper`` sets its
+          constants, and gradients of a global norm above ``clip`` are scaled down to it.
 
         ``carry`` takes the sequences of the last three as chunks of longer ones: states go in
         and come out (``ports.states``), and gradients stop at the beginning of the chunk.

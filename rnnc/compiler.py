@@ -262,11 +262,12 @@ def update_of(
     system = optimiser(shape)
     inputs = {v.name for v in system.inputs}
     drawn = system.leaves("uniform")
-    if inputs != {"g", RATE} or system.params or drawn:
+    others = [v.name for v in (*system.params, *drawn)]
+    if inputs != {"g", RATE} or others:
         raise UsageError(
             f"an optimiser has the inputs g[k] (the gradient, of shape any) and lr[k], and no "
             f"parameters and no random numbers; {system.name} has "
-            f"{', '.join(sorted(inputs | {v.name for v in (*system.params, *drawn)})) or 'no inputs'}"
+            f"{', '.join(sorted({*inputs, *others})) or 'no inputs'}"
         )
     system = start = set_constants(system, hyper)
     for step in (predicting, simplify, carry, one_step, simplify):

@@ -23,6 +23,7 @@ from rnnc.cli.show import DRAWINGS, tree_text
 from rnnc.graph.draw import FORMATS
 from rnnc.source import InternalError
 from rnnc.syntax.parse import parse_expression
+from rnnc.train.checkpoint import save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -423,6 +424,29 @@ def test_weights_as_inputs(rnn):
         )
     assert rnn("compile", "elman.rnn", "-o", "own.py").code == 0
     usage(rnn("run", "own.py", "--weights", "w.npz"), "holds its weights")
+
+
+@pytest.mark.parametrize("file", ["w.safetensors", "w.npz"])
+def test_weights_bring_their_sizes(rnn, file):
+    """Those that training noted down, where --set gives none."""
+    spec = rnnc.load("elman.rnn", n=5, m=4)
+    save_weights(file, spec.init(), spec)
+    ran = rnn("compile", "elman.rnn", "-o", "m.py", "--weights", file)
+    assert ran.code == 0
+    assert ran.err == f"note: m = 4, n = 5, as {file} was trained with; --set sets other sizes\n"
+    assert "x : [batch, T, 5]" in ran.out
+    ran = rnn("run", "elman.rnn", "--random", "--weights", file)
+    assert ran.code == 0
+    assert "note: m = 4, n = 5, as" in ran.err
+    ran = rnn("compile", "elman.rnn", "-o", "m.py", "--weights", file, "--set", "m=3")
+    assert ran.code == 1
+    assert "note: n = 5, as" in ran.err
+    assert "W is [4, 5], the model wants [3, 5]" in ran.err
+    other = Path("other.rnn")
+    other.write_text(ELMAN.replace("model Elman", "model Other"))
+    ran = rnn("compile", "other.rnn", "-o", "m.py", "--weights", file)  # of another model
+    assert ran.code == 1
+    assert "note" not in ran.err
 
 
 def test_compile_wrong_weights(rnn):

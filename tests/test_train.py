@@ -257,6 +257,7 @@ def test_no_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------- stopping and going on
 
 
+@pytest.mark.filterwarnings("ignore:the warm-up takes 6 steps:UserWarning")
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 @pytest.mark.parametrize("kind", ["batches", "chunks"])
 def test_resume_is_bit_for_bit(backend: str, kind: str, tmp_path: Path) -> None:
@@ -399,10 +400,24 @@ def test_what_is_no_number_stops(backend: str) -> None:
 
 
 def test_data_that_are_no_numbers_are_named() -> None:
-    data = numbers()
+    """The place is that in the array given, whatever the order and the split."""
+    data, spec = numbers(), rnnc.parse(PLAIN)
     data["x"][7, 3, 1] = math.nan
-    with pytest.raises(DivergedError, match="the data are not finite: x"):
-        fit(rnnc.parse(PLAIN), data, epochs=1)
+    with pytest.raises(DataError, match=r"^x holds 1 value that is .*x\[7, 3, 1\] = nan"):
+        fit(spec, data, validation=0.5)
+    with pytest.raises(DataError, match=r"^x of the validation data holds 1 value"):
+        fit(spec, numbers(), validation=data)
+    data["x"][9] = math.inf
+    with pytest.raises(DataError, match="x holds 13 values that are not finite, first"):
+        fit(spec, data)
+    large = {**numbers(), "x": np.full((20, 6, 2), 1e39)}
+    with pytest.raises(DataError, match=r"x holds 240 .* = inf"):
+        fit(spec, large)
+    fit(spec, large, steps=1, dtype="float64")
+    real = LINE.replace("y[t] : index(2)", "").replace("x[t] : [n], ", "x[t] : [n]")
+    real = real.replace("loss  squared_error(o[t], y[t])", "target y[t] : [] ~ normal(o[t], 1)")
+    with pytest.raises(DataError, match=r"y\[0, 0\] = nan"):
+        fit(rnnc.parse(real), {"x": numbers()["x"], "y": np.full((20, 6), math.nan)})
 
 
 @pytest.mark.parametrize("every", [None, 1])
@@ -540,8 +555,10 @@ def test_a_text_gives_the_vocabulary(tmp_path: Path) -> None:
     fit(rnnc.parse(CHAR), Text("ab" * 40), steps=1, weights=file, **options)
     more = fit(rnnc.parse(CHAR), Text("ab" * 40), steps=2, resume=True, **options)
     assert (more.step, more.vocabulary) == (2, result.vocabulary)
-    with pytest.raises(DataError, match="has no 'e'"):
-        fit(rnnc.parse(CHAR), Text("abe" * 40), batch=2, steps=1, weights=file)
+    result.save(tmp_path / "w.npz")
+    for form in file, tmp_path / "w.npz":
+        with pytest.raises(DataError, match="has no 'e'"):
+            fit(rnnc.parse(CHAR), Text("abe" * 40), batch=2, steps=1, weights=form)
 
 
 # ---------------------------------------------------------------- weights in files
@@ -564,8 +581,15 @@ def test_weights_say_what_they_are_of(tmp_path: Path) -> None:
         load_weights(file, rnnc.parse(PLAIN + "# more\n", n=2))
     (tmp_path / "any").touch()
     assert file.stat().st_mode == (tmp_path / "any").stat().st_mode
-    result.save(tmp_path / "w.npz")
-    same(load_weights(tmp_path / "w.npz", spec), result.weights)
+    archive = tmp_path / "w.npz"
+    result.save(archive)
+    same(load_weights(archive, spec), result.weights)
+    assert metadata_of(archive) == metadata_of(file)
+    same(rnnc.runtime.weights.read_weights(archive), result.weights)
+    with np.load(archive) as stored:  # for other programs, without pickle
+        assert set(stored.files) == {*result.weights, "__rnnc__"}
+    np.savez(archive, **result.weights)
+    assert metadata_of(archive) == {}
 
 
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
@@ -597,7 +621,14 @@ def changed(**arrays: Any) -> dict[str, Any]:
     [
         (changed(y=None), {}, DataError, r"the target y is missing; wanted is y : index\(2\)"),
         (changed(z=1), {}, DataError, "the model takes no z"),
-        (changed(x=np.zeros((20, 6))), {}, DataError, r"batch-first \[batch, T, n\]"),
+        (
+            changed(x=np.zeros((20, 6))),
+            {},
+            DataError,
+            r"x is \[20, 6\].*batch-first \[batch, T, n\]: x\[None\] is \[1, 20, 6\].*"
+            r"x\[..., None\] is \[20, 6, 1\], with n = 1",
+        ),
+        (changed(y=np.zeros(20, int)), {}, DataError, r"y\[..., None\] is \[20, 1\], with T = 1"),
         (changed(x=np.zeros(20)), {}, DataError, r"1 dimensions, \[20\]; wanted are 3"),
         (changed(y=np.zeros((20, 5), int)), {}, DataError, r"y has 5 steps .* x has 6"),
         (changed(y=np.zeros((19, 6), int)), {}, DataError, "y has 19 sequences, x has 20"),
@@ -607,7 +638,15 @@ def changed(**arrays: Any) -> dict[str, Any]:
         (changed(x=[[[1, 2]], [[1, 2], [3, 4]]]), {}, DataError, "pad them"),
         ([], {}, UsageError, "there are no data"),
         ("d.csv", {}, UsageError, ".npz, .npy or .safetensors"),
-        ("d.npz", {}, UsageError, "there is no weights file|there is no file"),
+        ("d.npz", {}, UsageError, "there is no data file d.npz"),
+        ("x=d.npy", {}, UsageError, "there is no data file d.npy"),
+        (numbers(), {"validation": "d.npz"}, UsageError, "there is no data file d.npz"),
+        (None, {}, DataError, "data are arrays by name .*, not None"),
+        ((np.zeros(3), np.zeros(3)), {}, DataError, "not ndarray"),
+        (numbers(), {"lr": "a"}, UsageError, "lr is a number, not 'a'"),
+        (numbers(), {"hyper": {"beta1": "a"}}, UsageError, "beta1 is a number"),
+        (numbers(), {"batch": 2.5}, UsageError, "batch is a whole number, not 2.5"),
+        (numbers(), {"epochs": "3"}, UsageError, "epochs is a whole number"),
         (Text("abc"), {}, DataError, "beside y it takes x"),
         (numbers(), {"batch": 21}, DataError, "larger than the data, 20 sequences"),
         (numbers(), {"batch": 0}, UsageError, "1 or more"),
@@ -616,6 +655,7 @@ def changed(**arrays: Any) -> dict[str, Any]:
         (numbers(), {"validation": 1.5}, UsageError, "a share between 0 and 1"),
         (numbers(), {"validation": Text("a")}, DataError, "validation are a text"),
         (numbers(), {"validation": {"x": np.zeros((1, 2, 2))}}, DataError, "target y is missing"),
+        (numbers(), {"validation": {"x": np.zeros((2, 2))}}, DataError, r"validation .*x\[None\]"),
         (numbers(), {"patience": 2}, UsageError, "give validation data"),
         (numbers(), {"epochs": 0}, UsageError, "epochs is a number from 1 on"),
         (numbers(), {"clip": 0}, UsageError, "above 0"),
@@ -644,8 +684,15 @@ def test_models_that_cannot_be_trained_so() -> None:
     fit(rnnc.parse(LATE), late, steps=1)
     with pytest.raises(UsageError, match=r"loss\.y of Late comes once for a whole sequence"):
         fit(rnnc.parse(LATE), late, bptt=2)
-    with pytest.raises(SpecError, match="neither a loss nor a metric"):
-        fit(rnnc.parse("model M\ninput x[t] : [2]\nh[t] = h[t-1] + x[t]\n"), numbers())
+    bare = "model M\ndim n, m\ninput x[t] : [n]\nparam W : [m, m]\nh[t] = W h[t-1] + sum(x[t])\n"
+    with pytest.raises(SpecError, match="neither a loss nor a metric"):  # before any size
+        fit(rnnc.parse(bare), numbers())
+    with pytest.raises(DataError, match="M has metrics, but no loss"):
+        fit(rnnc.parse(bare + "metric q = sum(h[t]) > 0\n"), numbers())
+    with pytest.raises(SpecError, match=r"RNN042(?s:.*)hint: leave bptt out"):
+        fit(rnnc.parse(PLAIN.replace("U x[t]", "U x[t+1]")), numbers(), bptt=2)
+    with pytest.raises(SpecError, match=r"RNN042(?s:.*)hint: a text is trained on in chunks"):
+        fit(rnnc.parse(CHAR.replace("V h[t]", "V h[t] + mean[t](V h[t])")), Text("abc" * 9))
     with pytest.raises(DataError, match="cut into 9 sequences"):
         fit(rnnc.parse(CHAR), Text("abc"), batch=9)
     with pytest.raises(DataError, match="the text is empty"):
@@ -662,6 +709,39 @@ def test_parameters_without_a_gradient_are_named() -> None:
 
 
 # ---------------------------------------------------------------- the command
+
+
+def test_nothing_is_written_over(folder: Path) -> None:
+    spec, taken = rnnc.load("tiny.rnn"), folder / "d.npz"
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    Path("linked").hardlink_to(taken)
+    for log in taken, "./d.npz", folder / ".." / folder.name / "d.npz", "linked":
+        with pytest.raises(UsageError, match="is the data; give another name to log"):
+            fit(spec, "d.npz", log=log)
+    with pytest.raises(UsageError, match="is the data"):
+        fit(spec, ["x=x.npy", "y.npy"], log="x.npy")
+    with pytest.raises(UsageError, match="is the validation data"):
+        fit(spec, numbers(), validation="d.npz", log="d.npz")
+    with pytest.raises(UsageError, match="is the spec; give another name to log"):
+        fit(spec, "d.npz", log="tiny.rnn")
+    with pytest.raises(UsageError, match="is what log writes; give another name to checkpoint"):
+        fit(spec, "d.npz", log="c.safetensors", checkpoint="c.safetensors")
+    with pytest.raises(UsageError, match="is the weights to start from"):
+        fit(spec, "d.npz", weights="w.safetensors", checkpoint="w.safetensors")
+    assert before == {file: file.read_bytes() for file in before}
+
+
+def test_a_warm_up_longer_than_the_training() -> None:
+    with pytest.warns(UserWarning, match="the warm-up takes 9 steps and the training has 2"):
+        fit(rnnc.parse(PLAIN), numbers(), steps=2, warmup=9)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    """In a checkpoint, which is JSON in part, too."""
+    options: dict[str, Any] = {
+        "batch": np.int64(5), "steps": np.int32(2), "lr": np.float32(0.1), "clip": np.float64(1),
+    }  # fmt: skip
+    assert fit(rnnc.parse(PLAIN), numbers(), checkpoint=tmp_path / "c.safetensors", **options)
 
 
 @pytest.fixture
@@ -727,9 +807,18 @@ def test_the_command_says_what_went_wrong(
     says("tiny.rnn --data d.npz -o w.bin", 2, ".safetensors or .npz")
     says("tiny.rnn --data d.npz --hyper beta1 -o w.npz", 2, "beta1=0.95")
     says("tiny.rnn --data d.npz --batch 21 -o w.npz", 1, "20 sequences")
+    says("tiny.rnn --data d.npz -o d.npz", 2, "d.npz is the data; give another name to -o")
+    says("tiny.rnn --data d.npz -o w.npz --log w.npz", 2, "w.npz is what -o writes", "to --log")
+    says("char.rnn --text t.txt -o w.npz --log ./t.txt", 2, "t.txt is the data")
+    says("tiny.rnn --data d.npz -o w.npz --weights w.npz", 2, "w.npz is the weights to start from")
+    says("tiny.rnn --data e.npz -o w.npz", 2, "there is no data file e.npz")
+    Path("e.npz").touch()
+    says("tiny.rnn --data e.npz -o w.npz", 2, "e.npz cannot be read as data")
     fails = "tiny.rnn --data d.npz --optimizer sgd --lr 1e300 --batch 5 -o w.safetensors"
     says(fails, 1, "smaller learning rate", "are in w.last.safetensors")
-    load_weights("w.last.safetensors", rnnc.load("tiny.rnn", n=2))
+    good = load_weights("w.last.safetensors", rnnc.load("tiny.rnn", n=2))
+    says(f"{fails} --weights w.last.safetensors", 1, "are in w.last.last.safetensors")
+    same(load_weights("w.last.safetensors", rnnc.load("tiny.rnn", n=2)), good)
     assert not Path("w.safetensors").exists()
     strike(monkeypatch, 3)
     stops = "tiny.rnn --data d.npz --batch 5 --checkpoint c.safetensors -o w.safetensors"

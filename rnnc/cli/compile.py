@@ -111,16 +111,15 @@ def compile_(
         "inputs": tuple(n for item in inputs for n in item.split(",") if n),
         "carry": carry,
         "optimizer": optimizer,
-        "hyper": hyper,
+        "hyper": hyper or None,
         "clip": clip,
     }
     _check_mode(mode, options)
-    options["optimizer"] = optimizer or "adam"
     learning = mode in ("grad", "train")
     _check_weights(weights, weights_as_inputs, seed, mode if learning else "")
     weights_as_inputs = weights_as_inputs or learning
     check_target(output)
-    spec = load_spec(file, model, sizes)
+    spec = sized_like(load_spec(file, model, sizes), weights)
     _check_task(spec, mode)
     given = None if weights_as_inputs else _weights(spec, weights, seed or 0, dtype)
     compiled = spec.compile(
@@ -198,6 +197,20 @@ def _check_weights(weights: Path | None, as_inputs: bool, seed: int | None, mode
     if seed is not None and (weights or as_inputs):
         other = "--weights" if weights else "--weights-as-inputs"
         raise UsageError(f"--seed is for initial weights; with {other} there are none")
+
+
+def sized_like(spec: Spec, weights: Path | None) -> Spec:
+    """The spec with the sizes that a file of weights was trained with, where --set gave none."""
+    if weights is None:
+        return spec
+    from rnnc.train.checkpoint import sizes_in
+
+    new = sizes_in(weights, spec)
+    if not new:
+        return spec
+    sizes = ", ".join(f"{d} = {n}" for d, n in new.items())
+    say("note", f"{sizes}, as {weights} was trained with; --set sets other sizes")
+    return type(spec)(spec.source, spec.name, {**spec.sizes, **new})
 
 
 def _weights(spec: Spec, path: Path | None, seed: int, dtype: str) -> Weights:

@@ -84,7 +84,7 @@ def run(
         check_target(output)
         keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
         keep_apart(output, *([weights] if weights else []))
-    opened, own = _open(model_file, model, sizes, seed, weights is not None)
+    opened, own = _open(model_file, model, sizes, seed, weights)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)
     given = _weights(opened, weights, random, seed) if own is None else own
@@ -111,7 +111,7 @@ def run(
 
 
 def _open(
-    file: str, model: str | None, sizes: Sizes, seed: int, given: bool
+    file: str, model: str | None, sizes: Sizes, seed: int, weights: Path | None
 ) -> tuple[Model, Arrays | None]:
     """The model, and the weights that it is to be called with where it was compiled here."""
     import rnnc
@@ -127,10 +127,12 @@ def _open(
             raise
         except Exception as e:  # whatever is in a .py file
             raise UsageError(f"{path} is no model that rnnc wrote: {type(e).__name__}: {e}") from e
-    spec = load_spec(file, model, sizes)
+    from rnnc.cli.compile import sized_like
+
+    spec = sized_like(load_spec(file, model, sizes), weights)
     compiled = spec.compile("numpy")
     own = spec.init(seed)
-    if own and not given:
+    if own and weights is None:
         say("note", f"{spec.name} runs with initial weights (seed {seed}), not trained ones")
     return compiled, own
 

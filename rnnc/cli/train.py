@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,7 @@ def train(
         raise UsageError(f"weights are written as .safetensors or .npz, not {output}")
     check_target(output)
     spec = load_spec(file, model, sizes)
+    read = _check_files(file, output, data, texts, validation, options)
     given = _data(spec, data, texts, as_bytes)
     from rnnc.train import DivergedError, fit
 
@@ -127,7 +129,7 @@ def train(
             shuffle=not no_shuffle, **options,
         )  # fmt: skip
     except DivergedError as error:
-        kept = output.with_name(f"{output.stem}.last{output.suffix}")
+        kept = _last(output, read)
         error.save(kept)
         say("error", str(error))
         say("note", f"the last good weights, after {plural(error.step, 'step')}, are in {kept}")
@@ -144,6 +146,40 @@ def train(
         return INTERRUPTED
     echo(f"next: {_next(file, model, result, output)}")
     return 0
+
+
+def _check_files(
+    file: str,
+    output: Path,
+    data: tuple[str, ...],
+    texts: tuple[str, ...],
+    validation: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> list[str | Path]:
+    """The other files of the command, after a check that none is written over."""
+    from rnnc.train.data import data_files
+    from rnnc.train.options import check_apart
+
+    read: list[tuple[str, str | Path]] = [("the spec", file)]
+    read += [("the data", path) for path in (*data_files(data), *texts)]
+    read += [("the validation data", path) for path in data_files(validation)]
+    if Path(options["optimizer"]).suffix:
+        read.append(("the optimiser", options["optimizer"]))
+    if options["weights"] is not None:
+        read.append(("the weights to start from", options["weights"]))
+    written = [("-o", output), ("--log", options["log"]), ("--checkpoint", options["checkpoint"])]
+    check_apart(read, [(option, path) for option, path in written if path is not None])
+    return [path for _, path in (*read, *written) if path is not None]
+
+
+def _last(output: Path, others: list[str | Path]) -> Path:
+    """A file for the last good weights, beside that of the trained ones."""
+    from rnnc.train.options import same_file
+
+    kept = output
+    while any(same_file(kept, path) for path in others):
+        kept = kept.with_name(f"{kept.stem}.last{kept.suffix}")
+    return kept
 
 
 def _data(spec: Spec, files: tuple[str, ...], texts: tuple[str, ...], as_bytes: bool) -> Data:

@@ -18,6 +18,8 @@ from rnnc.source import DataError, UsageError
 
 Weights = dict[str, NDArray[Any]]
 
+ABOUT = "__rnnc__"  # what an .npz file says of its weights: JSON in a string array
+
 
 def initial_weights(system: System, seed: int = 0, dtype: str = "float32") -> Weights:
     """First values for every parameter, by its initialiser; the same for the same seed.
@@ -135,14 +137,14 @@ def check_weights(
 # ---------------------------------------------------------------- files
 
 
-def read_weights(path: str | Path) -> Weights:
-    """The arrays of a ``.safetensors`` or ``.npz`` file, by name.
+def read_weights(path: str | Path, what: str = "weights") -> Weights:
+    """The arrays of a ``.safetensors`` or ``.npz`` file, by name; ``what`` they are, for messages.
 
     :raises UsageError: the file is missing, of another kind, or damaged.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"there is no weights file {path}")
+        raise UsageError(f"there is no {what} file {path}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.numpy import load_file
@@ -153,7 +155,7 @@ def read_weights(path: str | Path) -> Weights:
                 if file.read(2) != b"PK":  # an .npz file is a zip archive
                     raise ValueError("it is no .npz archive")
             with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+                return {name: archive[name] for name in archive.files if name != ABOUT}
     except Exception as error:  # whatever the libraries make of a damaged file
-        raise UsageError(f"{path} cannot be read as weights: {error}") from error
-    raise UsageError(f"weights are kept in .safetensors or .npz files, not {path.name}")
+        raise UsageError(f"{path} cannot be read as {what}: {error}") from error
+    raise UsageError(f"{what} are kept in .safetensors or .npz files, not {path.name}")

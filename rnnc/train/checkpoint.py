@@ -1,9 +1,9 @@
 """Files of a training: weights that say what they are of, and checkpoints to go on from.
 
-Both are ``.safetensors`` files, written beside their place and then renamed, so that there is
-always a whole one. Weights carry the model's name, the hash of the spec, its dims and the
-vocabulary. A checkpoint also carries all else that the next step depends on: the rest is drawn
-from the seed and the number of the step.
+Both are ``.safetensors`` files (weights may be ``.npz``), written beside their place and then
+renamed, so that there is always a whole one. Weights carry the model's name, the hash of the spec,
+its dims and the vocabulary. A checkpoint also carries all else that the next step depends on: the
+rest is drawn from the seed and the number of the step.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 import rnnc
 from rnnc.api import Spec
 from rnnc.graph.names import canonical
-from rnnc.runtime.weights import Weights, check_weights, read_weights
+from rnnc.runtime.weights import ABOUT, Weights, check_weights, read_weights
 from rnnc.source import DataError, UsageError
+from rnnc.train.data import free_dims
 from rnnc.train.text import Vocabulary
 
 Arrays = dict[str, NDArray[Any]]
@@ -95,14 +97,15 @@ def about(spec: Spec, vocabulary: Vocabulary | None) -> dict[str, str]:
 def save_weights(
     path: str | Path, weights: Weights, spec: Spec, vocabulary: Vocabulary | None = None
 ) -> None:
-    """Write weights to a ``.safetensors`` file with metadata, or to a bare ``.npz`` file.
+    """Write weights to a ``.safetensors`` or ``.npz`` file; the metadata are in either.
 
     :raises UsageError: the file is of another kind, or cannot be written.
     """
     check_suffix(path, WEIGHTS, "weights are")
     with replaced(path) as part:
         if part.suffix == ".npz":
-            np.savez(part, **weights)  # type: ignore[arg-type]
+            text = json.dumps(about(spec, vocabulary))
+            _save_archive(part, {**weights, ABOUT: np.array(text)})
         else:
             _save_arrays(part, weights, about(spec, vocabulary))
 
@@ -114,17 +117,32 @@ def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[
     path.write_bytes(save({n: np.asarray(a, order="C") for n, a in arrays.items()}, metadata))
 
 
-def metadata_of(path: str | Path) -> dict[str, str]:
-    """The metadata of a ``.safetensors`` file; of other files, and of damaged ones, nothing."""
-    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
-        return {}
-    from safetensors import SafetensorError, safe_open
+def _save_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """As np.savez does, which cannot take a parameter named "file"."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
+
+def metadata_of(path: str | Path) -> dict[str, str]:
+    """The metadata of a file of weights; of other files, and of damaged ones, nothing."""
+    path = Path(path)
+    if not path.is_file():
+        return {}
     try:
-        with safe_open(path, "numpy") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError):
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                found = json.loads(str(archive[ABOUT])) if ABOUT in archive.files else {}
+            return {str(key): str(value) for key, value in found.items()}
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, "numpy") as file:
+                return dict(file.metadata() or {})
+    except Exception:  # whatever the libraries make of a damaged file
         return {}  # whoever reads the arrays says so
+    return {}
 
 
 def vocabulary_in(metadata: Mapping[str, str]) -> Vocabulary | None:
@@ -165,10 +183,27 @@ def _of_what(metadata: Mapping[str, str], spec: Spec) -> str:
         return ""
     if metadata["model"] != spec.name:
         return f" (they are of {metadata['model']}, this is {spec.name})"
-    theirs = json.loads(metadata.get("dims", "{}"))
     ours = spec.bound.dims
-    other = [f"{d} = {n} (here {ours[d]})" for d, n in theirs.items() if ours.get(d, n) != n]
+    theirs = _dims(metadata).items()
+    other = [f"{d} = {n} (here {ours[d]})" for d, n in theirs if ours.get(d, n) != n]
     return f" (they were trained with {', '.join(other)})" if other else ""
+
+
+def sizes_in(path: str | Path, spec: Spec) -> dict[str, int]:
+    """The sizes that the weights of a file were trained with, of dims that the caller did not
+    set and that are open or another number in the spec."""
+    metadata = metadata_of(path)
+    if metadata.get("model") != spec.name:
+        return {}
+    free, ours = free_dims(spec), spec.system.dims
+    return {d: n for d, n in _dims(metadata).items() if d in free and ours[d] != n}
+
+
+def _dims(metadata: Mapping[str, str]) -> dict[str, int]:
+    try:
+        return {str(d): int(n) for d, n in json.loads(metadata.get("dims", "{}")).items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}  # another program's metadata
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -239,7 +274,12 @@ def load_checkpoint(path: str | Path, settings: Mapping[str, Any], spec: Spec) -
     if metadata.get(KEY) != FORMAT:
         what = "was written by another rnnc" if KEY in metadata else "is no checkpoint of rnnc"
         raise UsageError(f"{path} {what}")
-    before = json.loads(metadata["settings"])
+    try:
+        before = dict(json.loads(metadata["settings"]))
+        counts: dict[str, Any] = json.loads(metadata["state"])
+        counts["totals"] = {name: (a, b) for name, (a, b) in counts["totals"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"the checkpoint {path} is damaged: {error!r}") from error
     for name, now in json.loads(json.dumps(dict(settings))).items():
         if before.get(name) != now:
             raise UsageError(_differs(path, name, before.get(name), now))
@@ -250,14 +290,15 @@ def load_checkpoint(path: str | Path, settings: Mapping[str, Any], spec: Spec) -
         raise DataError(f"{path}: {error}{_of_what(metadata, spec)}") from None
     if metadata.get("spec.sha256") != spec_hash(spec):
         warnings.warn(f"the spec has changed since {path} was written", stacklevel=2)
-    counts: dict[str, Any] = json.loads(metadata["state"])
-    counts["totals"] = {name: (a, b) for name, (a, b) in counts["totals"].items()}
     groups: dict[str, Any] = {group: _group(arrays, group) for group in GROUPS}
-    return State(**groups, **counts)
+    try:
+        return State(**groups, **counts)
+    except TypeError as error:
+        raise UsageError(f"the checkpoint {path} is damaged: {error}") from error
 
 
 def _differs(path: str | Path, name: str, before: object, now: object) -> str:
-    start = f"{path} cannot be gone on from: "
+    start = f"training cannot go on from {path}: "
     if name == "data":
         return (
             f"{start}it was made with other data, or another share for validation (to train its "

@@ -20,10 +20,11 @@ from rnnc.api import Spec
 from rnnc.graph.names import canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH, Dim, Size
-from rnnc.runtime.ports import PortInfo, brackets, check_array, check_inputs
+from rnnc.runtime.ports import PortInfo, brackets, check_inputs
 from rnnc.runtime.weights import read_weights
 from rnnc.source import DataError, UsageError
 from rnnc.syntax import tree
+from rnnc.train.looks import check_finite, check_rank
 from rnnc.train.text import Text, Vocabulary
 
 NDA = NDArray[Any]
@@ -75,6 +76,7 @@ def dataset(ports: Sequence[PortInfo], given: Mapping[str, ArrayLike], dtype: st
     """
     wanted = [p for p in ports if p.role in DATA_ROLES and p.dims[:1] == (BATCH,)]
     arrays = check_inputs(wanted, given, dtype)
+    check_finite(arrays)  # float32 may not hold what float64 does
     timed = frozenset(p.name for p in wanted if len(p.dims) > 1 and isinstance(p.dims[1], str))
     if not wanted:
         raise DataError("the model takes no data, so there is nothing to train on")
@@ -99,7 +101,7 @@ def read_data(data: Data, spec: Spec) -> Given:
         return data
     if isinstance(data, Mapping):
         return {canonical(name): _as_array(name, array) for name, array in data.items()}
-    items = [data] if isinstance(data, (str, Path)) else list(data)
+    items = _items(data)
     if not items:
         raise UsageError("there are no data: give arrays, files or a text")
     if all(Path(item).suffix == ".txt" for item in items):
@@ -113,11 +115,38 @@ def read_data(data: Data, spec: Spec) -> Given:
     return arrays
 
 
-def _read_file(item: str, spec: Spec) -> Arrays:
+def _items(data: object) -> list[str | Path]:
+    items = list(data) if isinstance(data, (list, tuple)) else [data]
+    files = [item for item in items if isinstance(item, (str, Path))]
+    if len(files) < len(items):
+        kinds = " and ".join(dict.fromkeys(_kind(item) for item in items))
+        raise DataError(
+            'data are arrays by name ({"x": x, "y": y}), names of files, or a rnnc.train.Text, '
+            f"not {kinds}"
+        )
+    return files
+
+
+def _kind(data: object) -> str:
+    return "None" if data is None else type(data).__name__
+
+
+def data_files(data: object) -> list[str]:
+    """The files that data come from."""
+    items = data if isinstance(data, (list, tuple)) else [data]
+    return [str(_named(str(i))[1]) for i in items if isinstance(i, (str, Path))]
+
+
+def _named(item: str) -> tuple[str, Path]:
+    """``x=FILE`` as name and file; the name is empty where there is none."""
     name, equals, rest = item.partition("=")
     if not equals or Path(item).is_file():
-        name, rest = "", item
-    path = Path(rest)
+        return "", Path(item)
+    return name, Path(rest)
+
+
+def _read_file(item: str, spec: Spec) -> Arrays:
+    name, path = _named(item)
     if path.suffix not in (".npz", ".npy", ".safetensors"):
         what = "texts are given apart (--text)" if path.suffix == ".txt" else "not " + path.name
         raise UsageError(f"data are .npz, .npy or .safetensors files; {what}")
@@ -125,7 +154,7 @@ def _read_file(item: str, spec: Spec) -> Arrays:
         return {canonical(name or path.stem): _array(path)}
     if name:
         raise UsageError(f"{item}: a {path.suffix} file has names of its own")
-    arrays = {canonical(n): a for n, a in read_weights(path).items()}
+    arrays = {canonical(n): a for n, a in read_weights(path, "data").items()}
     known = {v.name for v in spec.system.inputs}
     if not known & arrays.keys():
         raise DataError(
@@ -152,7 +181,7 @@ def _array(path: Path) -> NDA:
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
+        raise UsageError(f"there is no data file {path}") from None
     except Exception as error:  # whatever NumPy makes of a damaged file
         raise UsageError(f"{path} cannot be read as an array: {error}") from error
     if not isinstance(array, np.ndarray):
@@ -172,7 +201,7 @@ def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
     :raises DataError: an array has too few or too many dimensions, two disagree about a size, or
         an open size could only be guessed.
     """
-    free = _free_dims(spec)
+    free = free_dims(spec)
     found: dict[str, tuple[int, str]] = {}
 
     def learn(size: object, number: int, who: str) -> None:
@@ -186,8 +215,7 @@ def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
     for v in spec.system.inputs:
         if v.name in given:
             shape = given[v.name].shape
-            if len(shape) != len(v.axes) + v.type.rank:
-                check_array(_port(spec, v), given[v.name], "float64")  # says what is wrong
+            check_rank(spec, v, given[v.name])
             for size, number in zip(v.type.shape, shape[len(v.axes) :], strict=True):
                 learn(size, number, v.name)
     if vocabulary is not None:
@@ -199,14 +227,7 @@ def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
     return type(spec)(spec.source, spec.name, {**spec.sizes, **new}) if new else spec
 
 
-def _port(spec: Spec, v: Value) -> PortInfo:
-    """An input by the names of its sizes, before they are known."""
-    lengths = [spec.system.axes[axis].length for axis in v.axes if axis != BATCH]
-    dims = (BATCH, *lengths, *map(str, v.type.shape))
-    return PortInfo(v.name, v.op, dims, v.type.kind)
-
-
-def _free_dims(spec: Spec) -> set[str]:
+def free_dims(spec: Spec) -> set[str]:
     """The dims that the caller did not set, and that are no formula over others."""
     return {
         item.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +15,16 @@ from rnnc.runtime.weights import Weights
 from rnnc.source import UsageError
 from rnnc.train import rates
 from rnnc.train.checkpoint import (
-    CHECKPOINT,
     State,
-    check_suffix,
     load_checkpoint,
     metadata_of,
     save_weights,
     vocabulary_in,
 )
-from rnnc.train.data import Data
+from rnnc.train.data import Data, data_files
 from rnnc.train.interrupt import Interrupt
 from rnnc.train.loop import Saving, Training
+from rnnc.train.options import check_apart, check_checkpoint, check_counts, real, whole
 from rnnc.train.prepare import prepare
 from rnnc.train.report import Bar, Log
 from rnnc.train.text import Vocabulary
@@ -54,8 +54,8 @@ class Fit:
     vocabulary: Vocabulary | None = None
 
     def save(self, path: str | Path) -> None:
-        """Write the weights to a ``.safetensors`` file (with the spec's hash, model, dims and
-        vocabulary in its metadata), or to an ``.npz`` file.
+        """Write the weights to a ``.safetensors`` or ``.npz`` file, with the spec's hash, model,
+        dims and vocabulary as metadata.
 
         :raises UsageError: the file is of another kind, or cannot be written.
         """
@@ -128,29 +128,44 @@ def fit(
     :raises SpecError: a size is open, or the model cannot be trained so.
     :raises DivergedError: a loss or gradient is no number; it carries the last good weights.
     """
-    _check_options(epochs, steps, patience, validation, seed)
+    lr, warmup, seed = real("lr", lr), whole("warmup", warmup), whole("seed", seed)
+    batch, bptt, threads = whole("batch", batch), whole("bptt", bptt), whole("threads", threads)
+    epochs, steps, patience = (
+        whole("epochs", epochs), whole("steps", steps), whole("patience", patience)
+    )  # fmt: skip
+    checkpoint_every = whole("checkpoint_every", checkpoint_every)
+    check_counts(epochs, steps, patience, validation, seed)
+    clip = None if clip is None else real("clip", clip)
     if clip is not None and not clip > 0:
         raise UsageError(f"clip is the largest norm of the gradient, above 0, not {clip}")
-    _check_checkpoint(checkpoint, checkpoint_every, resume, weights)
+    check_checkpoint(checkpoint, checkpoint_every, resume, weights)
+    _check_files(spec, data, validation, weights, optimizer, log, checkpoint)
     before = checkpoint if resume else weights
     known = vocabulary_in(metadata_of(before)) if isinstance(before, (str, Path)) else None
     task = prepare(
         spec, data, validation=validation, weights=weights, vocabulary=known,
         batch=batch, bptt=bptt, seed=seed, backend=backend, dtype=dtype,
         compiling={
-            "optimizer": optimizer, "hyper": {n: float(v) for n, v in (hyper or {}).items()},
-            "clip": None if clip is None else float(clip), "threads": threads,
+            "optimizer": optimizer, "hyper": {n: real(n, v) for n, v in (hyper or {}).items()},
+            "clip": clip, "threads": threads,
         },
     )  # fmt: skip
     if epochs is None and steps is None:
         epochs = EPOCHS
     total = min(n for n in (steps, epochs and epochs * task.runs) if n is not None)
     settings = {
-        "model": task.spec.name, "optimizer": str(optimizer), "batch": task.batch,
+        "model": task.spec.name, "optimizer": str(optimizer), "hyper": dict(hyper or {}),
+        "clip": clip, "backend": backend, "batch": task.batch,
         "bptt": task.bptt, "shuffle": shuffle, "seed": seed, "dtype": dtype,
         "data": "" if checkpoint is None else task.data.digest(),
     }  # fmt: skip
     rate = rates.schedule(schedule, lr, warmup, total)
+    if warmup > total:
+        warnings.warn(
+            f"the warm-up takes {warmup} steps and the training has {total}: "
+            "it ends below the learning rate",
+            stacklevel=2,
+        )
     state = State(task.weights)
     if resume and checkpoint is not None:
         state = load_checkpoint(checkpoint, settings, task.spec)
@@ -170,40 +185,21 @@ def fit(
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- options
-
-
-def _check_options(
-    epochs: int | None, steps: int | None, patience: int | None, validation: object, seed: int
+def _check_files(
+    spec: Spec,
+    data: object,
+    validation: object,
+    weights: object,
+    optimizer: str | Path,
+    log: str | Path | None,
+    checkpoint: str | Path | None,
 ) -> None:
-    for what, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
-        if number is not None and number < 1:
-            raise UsageError(f"{what} is a number from 1 on, not {number}")
-    if patience is not None and validation is None:
-        raise UsageError(
-            "patience waits for a smaller validation loss: give validation data, "
-            "such as a share of 0.1"
-        )
-    if seed < 0:
-        raise UsageError(f"a seed is a whole number from 0 on, not {seed}")
-
-
-def _check_checkpoint(
-    checkpoint: str | Path | None, every: int | None, resume: bool, weights: object
-) -> None:
-    if checkpoint is None:
-        if resume or every is not None:
-            what = "resume goes on from a checkpoint" if resume else "checkpoint_every needs a file"
-            raise UsageError(f"{what}: give checkpoint, a .safetensors file")
-        return
-    check_suffix(checkpoint, CHECKPOINT, "checkpoints are")
-    if every is not None and every < 1:
-        raise UsageError(f"a checkpoint is written every 1 or more steps, not {every}")
-    if resume and weights is not None:
-        raise UsageError(
-            "the weights to start from are those of the checkpoint: resume, or weights"
-        )
-    if not resume and Path(checkpoint).exists():
-        raise UsageError(
-            f"{checkpoint} is there already: resume goes on from it; remove it to start anew"
-        )
+    """Refuse to write over what is read."""
+    read = [("the spec", spec.source.name)]
+    read += [("the data", path) for path in data_files(data)]
+    read += [("the validation data", path) for path in data_files(validation)]
+    read += [("the optimiser", str(optimizer))] if Path(optimizer).suffix else []
+    if isinstance(weights, (str, Path)):
+        read.append(("the weights to start from", str(weights)))
+    written = [("log", log), ("checkpoint", checkpoint)]
+    check_apart(read, [(option, path) for option, path in written if path is not None])

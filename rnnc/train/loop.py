@@ -240,13 +240,8 @@ class Training:
         if self.norms:
             norms = ", ".join(f"{norm:.3g}" for norm in self.norms)
             lines.append(f"the norm of the gradient in the steps before: {norms}")
-        arrays = self.task.data.arrays.items()
-        bad = [n for n, a in arrays if a.dtype.kind == "f" and not np.isfinite(a).all()]
-        if bad:
-            lines.append(f"the data are not finite: {', '.join(bad)}; correct them")
-        else:
-            lines.append(f"try a smaller learning rate (it was {self.rates(state.step):.3g}),")
-            lines.append("a bound on the gradient (clip 1), or data that are scaled to about 1")
+        lines.append(f"try a smaller learning rate (it was {self.rates(state.step):.3g}),")
+        lines.append("a bound on the gradient (clip 1), or data that are scaled to about 1")
         return DivergedError("\n  ".join(lines), *self.good, self.task)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.api import Spec
 from rnnc.graph.types import BATCH
+from rnnc.passes.mode import losses_only
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.onnx_model import OnnxModel
 from rnnc.runtime.weights import Weights, check_weights
-from rnnc.source import DataError, UsageError
+from rnnc.source import DataError, Diagnostic, SpecError, UsageError
 from rnnc.train.checkpoint import load_weights
 from rnnc.train.data import (
     Data,
@@ -31,6 +32,7 @@ from rnnc.train.data import (
     text_names,
     vocabulary_of,
 )
+from rnnc.train.looks import check_finite, check_rank
 from rnnc.train.measure import summed_over
 from rnnc.train.text import Text, Vocabulary
 
@@ -104,7 +106,11 @@ def prepare(
     :raises UsageError: an option or file does not exist.
     """
     if not spec.system.losses:
-        spec.compile("numpy", mode="loss")  # says how a model gets one
+        losses_only(spec.system)  # says how a model gets one
+        raise DataError(
+            f"{spec.name} has metrics, but no loss that training could make smaller: "
+            "observe something (target y[t] : … ~ …) or write: loss …"
+        )
     for what, number in (("a batch has", batch), ("bptt takes", bptt)):
         if number is not None and number < 1:
             raise UsageError(f"{what} 1 or more, not {number}")
@@ -115,7 +121,10 @@ def prepare(
     if bptt is not None:
         _check_cut(spec)
     carry = bptt is not None
-    model = spec.compile(backend, mode="train", carry=carry, dtype=dtype, **compiling)
+    try:
+        model = spec.compile(backend, mode="train", carry=carry, dtype=dtype, **compiling)
+    except SpecError as error:
+        raise SpecError(_hinted(error, vocabulary is not None)) from None
     full = dataset(model.ports.inputs, _used(spec, model, given), dtype)
     _check_sizes(full, batch, bptt, vocabulary)
     judge = held = None
@@ -133,6 +142,12 @@ def prepare(
         spec, _weights(spec, weights, seed, dtype), vocabulary, full, held,
         min(batch or BATCH_SIZE, full.sequences), bptt, model, judge, start,
     )  # fmt: skip
+
+
+def _hinted(error: SpecError, text: bool) -> list[Diagnostic]:
+    """The diagnostics, with the way out for a model that cannot be run chunk by chunk."""
+    hint = "a text is trained on in chunks: give arrays in its place" if text else "leave bptt out"
+    return [replace(d, hint=hint) if d.code == "RNN042" else d for d in error.diagnostics]
 
 
 # ---------------------------------------------------------------- data
@@ -159,6 +174,14 @@ def _data(
     if isinstance(apart, Text):
         raise DataError("the data are arrays, those for validation are a text")
     spec = sized(spec, given, None)
+    for v in spec.system.inputs:
+        if apart is not None and v.name in apart:
+            try:
+                check_rank(spec, v, apart[v.name])
+            except DataError as error:
+                raise DataError(f"the validation data do not fit: {error}") from None
+    check_finite(given)
+    check_finite(apart or {}, " of the validation data")
     if share is not None:
         given, apart = split(given, share, seed)
     return spec, None, given, apart

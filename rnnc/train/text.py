@@ -64,9 +64,15 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The inverse of :meth:`to_json`."""
-        table = json.loads(text)
-        return cls(None if table["unit"] == "byte" else table["symbols"])
+        """The inverse of :meth:`to_json`.
+
+        :raises DataError: the text is something else.
+        """
+        try:
+            table = json.loads(text)
+            return cls(None if table["unit"] == "byte" else str(table["symbols"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the vocabulary beside the weights is damaged: {error!r}") from error
 
     @classmethod
     def of(cls, *texts: str | bytes) -> Vocabulary:

@@ -1,0 +1,111 @@
+"""Options of a training: numbers that make sense, and files that are not written over."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rnnc.source import UsageError
+from rnnc.train.checkpoint import CHECKPOINT, check_suffix
+
+Count = TypeVar("Count", int, int | None)
+Named = Iterable[tuple[str, str | Path]]
+
+
+def whole(what: str, number: Count) -> Count:
+    """An option that is a whole number, or None.
+
+    :raises UsageError: it is something else.
+    """
+    if number is None:
+        return number
+    try:
+        return operator.index(number)  # NumPy's numbers, too, which JSON would not take
+    except TypeError:
+        raise UsageError(f"{what} is a whole number, not {number!r}") from None
+
+
+def real(what: str, number: Any) -> float:
+    """An option that is a number.
+
+    :raises UsageError: it is something else.
+    """
+    try:
+        return float(None if isinstance(number, str) else number)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UsageError(f"{what} is a number, not {number!r}") from None
+
+
+def check_counts(
+    epochs: int | None, steps: int | None, patience: int | None, validation: object, seed: int
+) -> None:
+    """Refuse numbers that make no sense.
+
+    :raises UsageError: saying which ones do.
+    """
+    for what, number in (("epochs", epochs), ("steps", steps), ("patience", patience)):
+        if number is not None and number < 1:
+            raise UsageError(f"{what} is a number from 1 on, not {number}")
+    if patience is not None and validation is None:
+        raise UsageError(
+            "patience waits for a smaller validation loss: give validation data, "
+            "such as a share of 0.1"
+        )
+    if seed < 0:
+        raise UsageError(f"a seed is a whole number from 0 on, not {seed}")
+
+
+def check_checkpoint(
+    checkpoint: str | Path | None, every: int | None, resume: bool, weights: object
+) -> None:
+    """Refuse what cannot be done with a checkpoint.
+
+    :raises UsageError: it has no file or one of another kind, or is (not) there already.
+    """
+    if checkpoint is None:
+        if resume or every is not None:
+            what = "resume goes on from a checkpoint" if resume else "checkpoint_every needs a file"
+            raise UsageError(f"{what}: give checkpoint, a .safetensors file")
+        return
+    check_suffix(checkpoint, CHECKPOINT, "checkpoints are")
+    if every is not None and every < 1:
+        raise UsageError(f"a checkpoint is written every 1 or more steps, not {every}")
+    if resume and weights is not None:
+        raise UsageError(
+            "the weights to start from are those of the checkpoint: resume, or weights"
+        )
+    if not resume and Path(checkpoint).exists():
+        raise UsageError(
+            f"{checkpoint} is there already: resume goes on from it; remove it to start anew"
+        )
+
+
+# ---------------------------------------------------------------- files
+
+
+def check_apart(read: Named, written: Named) -> None:
+    """Refuse to write to a file that is read, or two things to the same one.
+
+    ``read`` has what a file is (``the data``) and its path, ``written`` the option and the path.
+
+    :raises UsageError: naming the option that needs another file.
+    """
+    taken = list(read)
+    for option, path in written:
+        for what, other in taken:
+            if same_file(path, other):
+                raise UsageError(f"{path} is {what}; give another name to {option}")
+        taken.append((f"what {option} writes", path))
+
+
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file, which need not be there yet."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return os.path.samefile(one, other)  # another hard link, or another case of letters
+    except OSError:
+        return False
