@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Literal
 
 from rnnc.graph.build import build
@@ -25,6 +24,7 @@ from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
 from rnnc.passes.hoist import hoist
+from rnnc.passes.limits import oversized
 from rnnc.passes.mode import (
     evaluating,
     losses_only,
@@ -42,7 +42,7 @@ from rnnc.passes.unroll import one_step, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
 from rnnc.syntax import tree
-from rnnc.syntax.parse import parse, read_source
+from rnnc.syntax.parse import parse
 
 Mode = Literal["predict", "step", "init", "loss", "grad", "train"]
 Pass = Callable[[System], System]
@@ -157,8 +157,6 @@ def _complete(system: System, names: Iterable[str]) -> System:
 
 def check_sizes(system: System) -> None:
     """Refuse what cannot be: sizes that are no whole numbers, arrays beyond all memory."""
-    from rnnc.passes.limits import oversized
-
     problems = oversized(system)
     if problems:
         raise SpecError(problems)
@@ -283,21 +281,12 @@ def update_of(
             f"an optimiser works entry by entry: the parameter is {list(shape)}, and {first} of "
             f"{system.name} is {list(system[first].type.shape)}"
         )
-    if any(s.initial is not None and not _is_zero(start, s.initial) for s in system.states):
+    starts = [s.initial for s in system.states if s.initial is not None]
+    if not all(name in start.values and start.is_zero(name) for name in starts):
         raise UsageError(f"the states of an optimiser start at zero; those of {system.name} do not")
     return system
-
-
-def _is_zero(system: System, name: str) -> bool:
-    value = system.values.get(name)
-    while value is not None and value.op in ("copy", "broadcast"):
-        value = system.values.get(value.reads[0].source)
-    return value is not None and value.op == "constant" and value.attr("value") == 0
 
 
 def plan_of(system: System, options: Options) -> Plan:
     """From a System to the Plan that backends write down."""
     return schedule(final(bound(system), options))
-
-
-__all__ = ["Options", "Path", "bound", "final", "load_system", "plan_of", "read_source", "replace"]

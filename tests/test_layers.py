@@ -32,6 +32,7 @@ SEE_EVERYTHING = {
 BELOW = {
     "source": set(),
     "resources": {"source"},
+    "files": {"source"},
     "syntax": {"source", "resources"},
     "graph": {"source", "resources", "syntax"},
     "passes": {"source", "graph"},
@@ -49,6 +50,7 @@ SHARED = {
     "rnnc.passes.reads",
     "rnnc.passes.rewriter",
     "rnnc.passes.rules",
+    "rnnc.passes.terms",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",

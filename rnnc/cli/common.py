@@ -6,12 +6,13 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rnnc.files import check_apart, replaced
 from rnnc.source import Diagnostic, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -236,11 +237,13 @@ def keep_apart(output: Path | None, *read: str | Path) -> None:
 
     :raises UsageError: the output is one of the files that are read.
     """
-    for name in read:
-        path = Path(name)
-        if output and output.exists() and path.exists() and output.samefile(path):
-            what = "the spec itself" if path.suffix == ".rnn" else f"read by this command ({path})"
-            raise UsageError(f"{output} is {what}; give another name to -o")
+    found = (Path(name) for name in read)
+    named = [
+        ("the spec itself" if p.suffix == ".rnn" else f"read by this command ({p})", p)
+        for p in found
+        if p.exists()
+    ]
+    check_apart(named, [("-o", output)] if output else [])
 
 
 @contextmanager
@@ -253,17 +256,8 @@ def written(path: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():  # a device or a pipe
         yield target
         return
-    part = target.with_name(f".{target.stem[:80]}.{os.getpid()}{target.suffix}")
-    try:
+    with replaced(path) as part:
         yield part
-        if target.exists():
-            part.chmod(target.stat().st_mode & 0o7777)
-        os.replace(part, target)
-    except OSError as e:
-        raise UsageError(f"{path} cannot be written: {e.strerror or e}") from e
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

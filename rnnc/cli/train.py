@@ -21,6 +21,7 @@ from rnnc.cli.common import (
     say,
     set_option,
 )
+from rnnc.files import check_apart, same_file
 from rnnc.source import UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +159,6 @@ def _check_files(
 ) -> list[str | Path]:
     """The other files of the command, after a check that none is written over."""
     from rnnc.train.data import data_files
-    from rnnc.train.options import check_apart
 
     read: list[tuple[str, str | Path]] = [("the spec", file)]
     read += [("the data", path) for path in (*data_files(data), *texts)]
@@ -174,7 +174,6 @@ def _check_files(
 
 def _last(output: Path, others: list[str | Path]) -> Path:
     """A file for the last good weights, beside that of the trained ones."""
-    from rnnc.train.options import same_file
 
     kept = output
     while any(same_file(kept, path) for path in others):

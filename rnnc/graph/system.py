@@ -200,6 +200,13 @@ class System:
     def __getitem__(self, name: str) -> Value:
         return self.values[name]
 
+    def is_zero(self, name: str) -> bool:
+        """Whether a value is the constant 0, perhaps stretched."""
+        value = self.values[name]
+        while value.op in ("copy", "broadcast"):
+            value = self.values[value.reads[0].source]
+        return value.op == "constant" and value.attr("value") == 0
+
     def leaves(self, op: str) -> tuple[Value, ...]:
         """The values of a leaf op (``input``, ``target``, ``param``), in order."""
         return tuple(v for v in self.values.values() if v.op == op)
@@ -220,7 +227,7 @@ class System:
         carried = (s.next for s in (*self.states, *self.updates))
         return tuple(dict.fromkeys((*self.outputs, *named, *carried)))
 
-    @property
+    @cached_property
     def own_names(self) -> frozenset[str]:
         """All names that the model's author gave: of values, dims, losses and metrics."""
         shown = {name.removeprefix("loss.") for name in (*self.losses, *self.metrics)}

@@ -40,9 +40,10 @@ from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.ops import DATA, LEAVES
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, Index, Read, read
-from rnnc.passes.derivatives import RULES, SAFE, Part, Term, Terms
+from rnnc.passes.derivatives import RULES, SAFE
 from rnnc.passes.editor import owner_of
 from rnnc.passes.found import Found, found
+from rnnc.passes.terms import Part, Term, Terms
 from rnnc.source import Diagnostic, SpecError, UsageError
 
 

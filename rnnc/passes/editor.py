@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from rnnc.graph.ops import NORMALISING, OPS
-from rnnc.graph.system import System, Value, fresh
+from rnnc.graph.system import System, Value, fresh, read_axes
 from rnnc.graph.types import Attrs, Read, Type
 from rnnc.source import Span
 
@@ -84,7 +84,7 @@ class Editor:
 
     def axes(self, r: Read) -> tuple[str, ...]:
         """The reader's axes over which an operand varies."""
-        return tuple(r.index(a).base for a in self.values[r.source].axes if not r.index(a).fixed)
+        return read_axes(self.values[r.source].axes, r)
 
     def matrix_vector(self, value: Value) -> tuple[Read, Read] | None:
         """The matrix and the vector of a product ``W v`` with a W that never changes."""
@@ -104,15 +104,10 @@ class Editor:
         origins: tuple[Span, ...] = (),
     ) -> Read:
         """Add a value under a new name; its type and axes follow from its operands."""
-        given = dict(attrs)
-        type_ = OPS[op].rule([self.type(r) for r in reads], given)
-        gone = () if op in NORMALISING else given.get("over", ())
-        axes = self.system.ordered({a for r in reads for a in self.axes(r)} - {*gone})  # type: ignore[misc]
-        if op == "step":
-            axes = (str(given["axis"]),)
         name = fresh(base, self.values)
-        self.values[name] = Value(name, op, tuple(reads), type_, axes, attrs, (), origins)
-        self.added[name] = self.values[name]
+        sources = [self.values[r.source] for r in reads]
+        made = derived(self.system, name, op, reads, sources, attrs, origins)
+        self.values[name] = self.added[name] = made
         return Read(name)
 
     def change(self, name: str, op: str, reads: Sequence[Read], attrs: Attrs = ()) -> None:
@@ -140,6 +135,26 @@ class Editor:
                 return
             r = self.make(f"{name}.sum", op, (r, term.read), (), origins)
         self.change(name, "copy", (r,))
+
+
+def derived(
+    system: System,
+    name: str,
+    op: str,
+    reads: Sequence[Read],
+    sources: Sequence[Value],
+    attrs: Attrs,
+    origins: tuple[Span, ...],
+) -> Value:
+    """A value whose type and axes follow from the values that it reads, its ``sources``."""
+    given = dict(attrs)
+    type_ = OPS[op].rule([v.type for v in sources], given)
+    axes = {a for v, r in zip(sources, reads, strict=True) for a in read_axes(v.axes, r)}
+    if op not in NORMALISING:
+        axes -= set(given.get("over", ()))  # type: ignore[call-overload]
+    if op == "step":
+        axes = {str(given["axis"])}
+    return Value(name, op, tuple(reads), type_, system.ordered(axes), attrs, (), origins)
 
 
 def owner_of(name: str) -> str:

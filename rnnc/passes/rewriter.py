@@ -14,9 +14,10 @@ from math import prod
 import numpy as np
 
 from rnnc.graph.names import is_temporary
-from rnnc.graph.ops import GIVEN, NORMALISING, OPS
-from rnnc.graph.system import Distribution, System, Value, fresh
+from rnnc.graph.ops import GIVEN, OPS
+from rnnc.graph.system import Distribution, System, Value, fresh, read_axes
 from rnnc.graph.types import Array, Dim, Index, Read, Type, read
+from rnnc.passes.editor import derived
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
 CONSTANT = frozenset(("constant", "size", "arange", "eye"))
@@ -109,15 +110,12 @@ class Rewriter:
 
     def _replaceable(self, value: Value, r: Read) -> bool:
         """Whether a read ``r`` can stand for the value wherever that is read."""
-        source = self.get(r.source)
-        if source is None or source.type != value.type:
-            return False
-        if {r.index(a).base for a in source.axes if not r.index(a).fixed} != set(value.axes):
+        if not self._same_form(value, r):
             return False
         if value.name not in self.shifted:
             return True
         # elsewhere it may be read outside its steps: then the boundaries must agree
-        return not r.at and source.bounds == value.bounds
+        return not r.at and self.source(r).bounds == value.bounds
 
     def _twin(self, value: Value) -> Value | None:
         """An earlier value that computes the same."""
@@ -144,24 +142,26 @@ class Rewriter:
     def through(self, value: Value, position: int, inner: int = 0) -> Read:
         """The read, seen from ``value``, of operand ``inner`` of its operand ``position``."""
         r = value.reads[position]
+        return compose(self.source(r).reads[inner], r)
+
+    def source(self, r: Read) -> Value:
+        """What is read, as it stands now."""
         source = self.get(r.source)
         assert source is not None
-        return compose(source.reads[inner], r)
+        return source
 
     def type(self, r: Read) -> Type:
-        source = self.get(r.source)
-        assert source is not None
-        return source.type
+        return self.source(r).type
 
     def axes(self, r: Read) -> frozenset[str]:
         """The reader's axes over which an operand varies."""
-        source = self.get(r.source)
-        assert source is not None
-        return frozenset(r.index(a).base for a in source.axes if not r.index(a).fixed)
+        return frozenset(read_axes(self.source(r).axes, r))
 
     def fills(self, value: Value, position: int) -> bool:
         """Whether an operand alone has the type and the axes of the whole."""
-        r = value.reads[position]
+        return self._same_form(value, value.reads[position])
+
+    def _same_form(self, value: Value, r: Read) -> bool:
         return self.type(r) == value.type and self.axes(r) == set(value.axes)
 
     def private(self, value: Value, position: int) -> bool:
@@ -173,14 +173,10 @@ class Rewriter:
 
     def new(self, like: Value, op: str, *reads: Read, **attrs: Hashable) -> Read:
         """A value before ``like``, whose type and axes follow from its operands."""
-        type_ = OPS[op].rule([self.type(r) for r in reads], attrs)
-        gone = () if op in NORMALISING else attrs.get("over", ())
-        axes = {a for r in reads for a in self.axes(r)} - {*gone}  # type: ignore[misc]
         name = fresh(f"{like.name}.1", self.values.keys() | self.system.values.keys())
-        self.values[name] = Value(
-            name, op, reads, type_, self.system.ordered(axes), tuple(attrs.items()),
-            (), like.origins,
-        )  # fmt: skip
+        sources = [self.source(r) for r in reads]
+        settings = tuple(attrs.items())
+        self.values[name] = derived(self.system, name, op, reads, sources, settings, like.origins)
         return Read(name)
 
     def constant(self, value: Value, position: int) -> float | int | bool | None:

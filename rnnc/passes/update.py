@@ -33,15 +33,8 @@ def gradients_of(system: System) -> dict[str, str]:
     return {
         name: gradient
         for name, gradient in found.items()
-        if gradient in system.values and not _is_zero(system, gradient)
+        if gradient in system.values and not system.is_zero(gradient)
     }
-
-
-def _is_zero(system: System, name: str) -> bool:
-    value = system.values[name]
-    while value.op in ("copy", "broadcast"):
-        value = system.values[value.reads[0].source]
-    return value.op == "constant" and value.attr("value") == 0.0
 
 
 def updated(

@@ -83,12 +83,6 @@ class OnnxModel:
         return self.ports.states
 
     @property
-    def updates(self) -> tuple[tuple[str, str], ...]:
-        """Pairs: the parameter or optimiser's state that a training step changes, and the output
-        that holds its new value."""
-        return self.ports.updates
-
-    @property
     def providers(self) -> list[str]:
         return [str(p) for p in self._session.get_providers()]
 

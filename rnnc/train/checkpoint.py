@@ -13,8 +13,7 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 import rnnc
 from rnnc.api import Spec
+from rnnc.files import replaced
 from rnnc.graph.names import canonical
 from rnnc.runtime.weights import ABOUT, Weights, check_weights, read_weights
 from rnnc.source import DataError, UsageError
@@ -36,28 +36,6 @@ WEIGHTS = (".safetensors", ".npz")
 CHECKPOINT = (".safetensors",)
 FORMAT = "1"
 KEY = "rnnc.checkpoint"
-
-
-@contextmanager
-def replaced(path: str | Path) -> Iterator[Path]:
-    """A file beside ``path`` to be filled, which takes its place at the end.
-
-    :raises UsageError: nothing can be written there.
-    """
-    target = Path(os.path.realpath(path))  # through links, which stay
-    part = target.with_name(f".{target.stem[:80]}.{os.getpid()}{target.suffix}")
-    try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())  # else a crash may leave the name without the content
-        if target.exists():
-            part.chmod(target.stat().st_mode & 0o7777)
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def check_suffix(path: str | Path, suffixes: Sequence[str], what: str) -> None:

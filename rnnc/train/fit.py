@@ -11,6 +11,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from rnnc.api import Spec
+from rnnc.files import check_apart
 from rnnc.runtime.weights import Weights
 from rnnc.source import UsageError
 from rnnc.train import rates
@@ -24,7 +25,7 @@ from rnnc.train.checkpoint import (
 from rnnc.train.data import Data, data_files
 from rnnc.train.interrupt import Interrupt
 from rnnc.train.loop import Saving, Training
-from rnnc.train.options import check_apart, check_checkpoint, check_counts, real, whole
+from rnnc.train.options import check_checkpoint, check_counts, real, whole
 from rnnc.train.prepare import prepare
 from rnnc.train.report import Bar, Log
 from rnnc.train.text import Vocabulary

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +10,6 @@ from rnnc.source import UsageError
 from rnnc.train.checkpoint import CHECKPOINT, check_suffix
 
 Count = TypeVar("Count", int, int | None)
-Named = Iterable[tuple[str, str | Path]]
 
 
 def whole(what: str, number: Count) -> Count:
@@ -84,28 +81,3 @@ def check_checkpoint(
 
 
 # ---------------------------------------------------------------- files
-
-
-def check_apart(read: Named, written: Named) -> None:
-    """Refuse to write to a file that is read, or two things to the same one.
-
-    ``read`` has what a file is (``the data``) and its path, ``written`` the option and the path.
-
-    :raises UsageError: naming the option that needs another file.
-    """
-    taken = list(read)
-    for option, path in written:
-        for what, other in taken:
-            if same_file(path, other):
-                raise UsageError(f"{path} is {what}; give another name to {option}")
-        taken.append((f"what {option} writes", path))
-
-
-def same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths lead to one file, which need not be there yet."""
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
-    try:
-        return os.path.samefile(one, other)  # another hard link, or another case of letters
-    except OSError:
-        return False

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from rnnc.files import replaced
 from rnnc.source import UsageError
-from rnnc.train.checkpoint import replaced
 
 
 class Log:
