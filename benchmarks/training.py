@@ -98,7 +98,7 @@ def contestants(steps: int, batch: int, inputs: int, cells: int, threads: int) -
     source = spec.compile("numpy", mode="grad")
     wanted = model.run(data, weights=weights)
     names = [p.name for p in model.ports.outputs]
-    session, feed = model._session, {**data, **weights}  # type: ignore[union-attr]
+    session, feed = model._session, {**data, **weights}
     functions: dict[str, Step] = {
         "rnnc, onnxruntime": lambda: session.run(names, feed),
         "rnnc, NumPy": lambda: source.run(data, weights=weights),
@@ -200,7 +200,7 @@ def with_torch(spec: Any, weights: Arrays, data: Arrays, threads: int) -> Peers:
         (
             "PyTorch, eager cell",
             as_written,
-            {f"d_{n}": p.grad.numpy() for n, p in plain.items()},  # type: ignore[union-attr]
+            {f"d_{n}": p.grad.numpy() for n, p in plain.items()},
         ),
         ("PyTorch, eager cell, gates joined", eager, gradients({"W": w, "U": u, "b": b}, GATES)),
         ("PyTorch, nn.LSTM", native, gradients(parts, order)),

@@ -299,6 +299,16 @@ def read_axes(operand_axes: Iterable[str], r: Read) -> tuple[str, ...]:
     return tuple(out)
 
 
+def moved(r: Read, axes: Iterable[str], to: Callable[[str], Index]) -> Read:
+    """A read of a value over ``axes``, by a reader who is not at its own step of each of its axes
+    but at ``to(axis)``."""
+    at = {}
+    for axis in axes:
+        index = r.index(axis)
+        at[axis] = index if index.fixed else to(index.base).shifted(index.offset)
+    return read(r.source, at)
+
+
 def fresh(base: str, taken: Iterable[str]) -> str:
     """``base``, or ``base.1``, ``base.2``, … : the first that is not taken."""
     names = taken if isinstance(taken, (set, frozenset, dict)) else set(taken)

@@ -38,7 +38,7 @@ import networkx as nx
 from rnnc.graph.edges import edge
 from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.ops import DATA, LEAVES
-from rnnc.graph.system import System, Value
+from rnnc.graph.system import System, Value, moved
 from rnnc.graph.types import BATCH, Index, Read, read
 from rnnc.passes.derivatives import RULES, SAFE
 from rnnc.passes.editor import owner_of
@@ -166,14 +166,14 @@ class _Adjoints(Terms):
         """Add the term of an operand of ``v`` to the adjoint of what it finds there."""
         r, target = found.read, self.system.values[found.read.source]
         fixed = [a for a in target.axes if r.index(a).fixed]
-        moved = dict(found.pins)  # where the reader is, seen from the value that is read
+        to = dict(found.pins)  # where the reader is, seen from the value that is read
         for a in target.axes:
             if a not in fixed:
-                moved[r.index(a).base] = Index(a, -r.index(a).offset)
-        still = all(i == Index(c) for c, i in moved.items())
-        summed = [a for a in self._frame(v) if a not in moved]
-        at_once = still or self._movable(v, moved, summed)
-        term = self._rule(v, position, moved if at_once else {})
+                to[r.index(a).base] = Index(a, -r.index(a).offset)
+        still = all(i == Index(c) for c, i in to.items())
+        summed = [a for a in self._frame(v) if a not in to]
+        at_once = still or self._movable(v, to, summed)
+        term = self._rule(v, position, to if at_once else {})
         if term is None:
             return
         if found.window is not None:
@@ -183,8 +183,8 @@ class _Adjoints(Terms):
             term = self.map_term(term, partial(self._if_length, axis, least, most))
         term = self._reduced(v, term, summed, target)
         if not at_once:
-            full = self.map_term(term, lambda t: self.stretched(t, tuple(moved)))
-            term = self.map_term(full, lambda t: read(t.source, moved))
+            full = self.map_term(term, lambda t: self.stretched(t, tuple(to)))
+            term = self.map_term(full, lambda t: read(t.source, to))
         for axis in fixed:
             term = self.map_term(term, partial(self._only_at, axis, r.index(axis)))
         self.gains[target.name].append((not still, self.shaped(term, target.type)))
@@ -195,23 +195,18 @@ class _Adjoints(Terms):
         axes = {*v.axes, *(a for r in v.reads for a in self.axes(r))}
         return self.system.ordered(axes - {v.attr("axis")} if v.op == "stack" else axes)
 
-    def _movable(self, v: Value, moved: Mapping[str, Index], summed: Sequence[str]) -> bool:
-        """Whether the rule may be applied at moved reads, rather than its result be moved: past
+    def _movable(self, v: Value, to: Mapping[str, Index], summed: Sequence[str]) -> bool:
+        """Whether the rule may be applied at to reads, rather than its result be to: past
         the ends the adjoint is zero, and so must be all that is multiplied with it."""
-        if v.op not in SAFE or set(summed) & {i.base for i in moved.values()}:
+        if v.op not in SAFE or set(summed) & {i.base for i in to.values()}:
             return False
         return not any(self.values[r.source].bounds for r in (*v.reads, Read(v.name)))
 
-    def _rule(self, v: Value, position: int, moved: Mapping[str, Index]) -> Term | None:
+    def _rule(self, v: Value, position: int, to: Mapping[str, Index]) -> Term | None:
         """What the reader's rule gives, with all its reads moved."""
 
         def move(r: Read) -> Read:
-            at = {}
-            for axis in self.values[r.source].axes:
-                index = r.index(axis)
-                to = moved.get(index.base)
-                at[axis] = index if index.fixed or to is None else to.shifted(index.offset)
-            return read(r.source, at)
+            return moved(r, self.values[r.source].axes, lambda a: to.get(a, Index(a)))
 
         rule = RULES[v.op]
         assert rule is not None

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 
-from rnnc.graph.system import System
-from rnnc.graph.types import FIRST, LAST, Index, Read, read, whole
+from rnnc.graph.system import System, moved
+from rnnc.graph.types import FIRST, LAST, Index, Read, whole
 
 MOST_LISTED = 4  # steps of a boundary that are read one by one; beyond, a masked sum
 
@@ -37,7 +37,7 @@ def found(system: System, r: Read) -> Iterator[Found]:
     if outside:  # h[0]: the boundary, at whatever step the reader is
         bound = source.bound_at(outside[0], r.index(outside[0]))
         if bound is not None:
-            yield from found(system, _through(system, bound, r))
+            yield from found(system, _behind(system, bound, r))
         return
     yield Found(r)
     for axis in source.axes:
@@ -45,7 +45,7 @@ def found(system: System, r: Read) -> Iterator[Found]:
         if not any(b.axis == axis for b in source.bounds):
             continue
         for bound, places in _runs([source.bound_at(axis, i) for i in _outside(index)]):
-            for inner in found(system, _through(system, bound, r)):
+            for inner in found(system, _behind(system, bound, r)):
                 if index.fixed:
                     told = (axis, places[0] + 1, places[-1] + 1)
                     yield replace(inner, lengths=(*inner.lengths, told))
@@ -60,14 +60,9 @@ def found(system: System, r: Read) -> Iterator[Found]:
                     yield replace(inner, pins={**inner.pins, index.base: here})
 
 
-def _through(system: System, bound: Read, r: Read) -> Read:
+def _behind(system: System, bound: Read, r: Read) -> Read:
     """What a boundary reads, as read by the reader of the value it belongs to."""
-    behind = system.values[bound.source]
-    at = {}
-    for a in behind.axes:
-        index = bound.index(a)
-        at[a] = index if index.fixed else r.index(index.base).shifted(index.offset)
-    return read(bound.source, at)
+    return moved(bound, system.values[bound.source].axes, r.index)
 
 
 def _outside(index: Index) -> list[Index]:

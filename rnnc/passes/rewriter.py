@@ -15,8 +15,8 @@ import numpy as np
 
 from rnnc.graph.names import is_temporary
 from rnnc.graph.ops import GIVEN, OPS
-from rnnc.graph.system import Distribution, System, Value, fresh, read_axes
-from rnnc.graph.types import Array, Dim, Index, Read, Type, read
+from rnnc.graph.system import Distribution, System, Value, fresh, moved, read_axes
+from rnnc.graph.types import Array, Dim, Read, Type
 from rnnc.passes.editor import derived
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
@@ -66,7 +66,7 @@ class Rewriter:
 
     def _resolve(self, r: Read) -> Read:
         while r.source in self.alias:
-            r = compose(self.alias[r.source], r)
+            r = self.compose(self.alias[r.source], r)
         return r
 
     def _visit(self, value: Value) -> None:
@@ -142,13 +142,17 @@ class Rewriter:
     def through(self, value: Value, position: int, inner: int = 0) -> Read:
         """The read, seen from ``value``, of operand ``inner`` of its operand ``position``."""
         r = value.reads[position]
-        return compose(self.source(r).reads[inner], r)
+        return self.compose(self.source(r).reads[inner], r)
 
     def source(self, r: Read) -> Value:
         """What is read, as it stands now."""
         source = self.get(r.source)
         assert source is not None
         return source
+
+    def compose(self, inner: Read, outer: Read) -> Read:
+        """The read of what ``inner`` reads, by someone who reads its reader as ``outer`` does."""
+        return moved(inner, self.source(inner).axes, outer.index)
 
     def type(self, r: Read) -> Type:
         return self.source(r).type
@@ -246,16 +250,3 @@ def _large(value: Value) -> bool:
 
 def _copy_of(value: Value, r: Read) -> Value:
     return replace(value, op="copy", reads=(r,), attrs=())
-
-
-def compose(inner: Read, outer: Read) -> Read:
-    """The read of what ``inner`` reads, by someone who reads its reader as ``outer`` does."""
-
-    def index(i: Index) -> Index:
-        return i if i.fixed else outer.index(i.base).shifted(i.offset)
-
-    axes = dict(inner.at)
-    moved = {a: index(i) for a, i in axes.items()}
-    for axis, i in outer.at:
-        moved.setdefault(axis, i)
-    return read(inner.source, moved)

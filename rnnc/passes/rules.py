@@ -13,7 +13,7 @@ from typing import Any
 from rnnc.graph.ops import MAPS, OPS
 from rnnc.graph.system import Value
 from rnnc.graph.types import Read, Size
-from rnnc.passes.rewriter import Result, Rewriter, Rule, compose
+from rnnc.passes.rewriter import Result, Rewriter, Rule
 
 
 def _alias(w: Rewriter, v: Value) -> Result:
@@ -246,7 +246,7 @@ def _log(w: Rewriter, v: Value) -> Result:
         gate = w.operand(inner, 1)
         if gate is not None and gate.op == "sigmoid" and w.fills(inner, 1):
             # log(1 - σ(a)) = -softplus(a)
-            a = compose(gate.reads[0], inner.reads[1])
+            a = w.compose(gate.reads[0], inner.reads[1])
             return replace(v, op="neg", reads=(w.new(v, "softplus", a),))
     return None
 

@@ -21,8 +21,8 @@ from rnnc.graph.equations import is_stretch
 from rnnc.graph.names import GRADIENT, is_temporary
 from rnnc.graph.notation import Printer
 from rnnc.graph.ops import LEAVES, MAPS
-from rnnc.graph.system import System, Value
-from rnnc.graph.types import FIRST, LAST, Array, Bound, Index, Read, Type, read
+from rnnc.graph.system import System, Value, moved
+from rnnc.graph.types import FIRST, LAST, Array, Bound, Index, Read, Type
 from rnnc.passes.editor import MATRIX_VECTOR, Editor, owner_of
 
 DELTA = "delta_"
@@ -184,12 +184,7 @@ class _Book(Editor):
 
     def _after(self, inner: Read, outer: Read) -> Read:
         """What is read where the reader itself is read at other steps."""
-        at = {}
-        for axis in self.system[inner.source].axes:
-            index = inner.index(axis)
-            by = 0 if index.fixed else outer.index(index.base).offset
-            at[axis] = index.shifted(by)
-        return read(inner.source, at)
+        return moved(inner, self.system[inner.source].axes, outer.index)
 
     # ---------------------------------------------------------------- what cannot be inferred
 
