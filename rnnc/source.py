@@ -16,10 +16,16 @@ CONTEXT_WIDTH = 160  # the most characters of one source line that a message quo
 
 @dataclass(frozen=True)
 class Source:
-    """The text of one spec and the name to show for it (a path, or ``<text>``)."""
+    """The text of one spec and the name to show for it (a path, or ``<text>``).
+
+    ``path`` is the file it was read from, where there is one. The text of a layer is a Source of
+    its own in each call, and ``caller`` is the place of that call.
+    """
 
     text: str
     name: str = "<text>"
+    path: str | None = None
+    caller: Label | None = None
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -58,8 +64,27 @@ class Span:
         return self.source.text[self.start : self.end]
 
     def to(self, other: Span) -> Span:
-        """The span from the start of this one to the end of ``other``."""
+        """The span from the start of this one to the end of ``other``; this one alone where the
+        other lies in another source."""
+        if other.source is not self.source:
+            return self
         return Span(self.source, self.start, max(self.end, other.end))
+
+    @property
+    def callers(self) -> tuple[Label, ...]:
+        """The calls of the layers that this place lies in, the innermost first."""
+        out: list[Label] = []
+        caller = self.source.caller
+        while caller is not None:
+            out.append(caller)
+            caller = caller.span.source.caller
+        return tuple(out)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """A key by which places are told: those in a layer where it is called."""
+        calls = self.callers
+        return (calls[-1].span.start if calls else self.start), self.start
 
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
@@ -78,7 +103,7 @@ class Diagnostic:
     """One problem in a spec, in the user's words, with its place.
 
     ``code`` is a key of :data:`CODES`; ``labels`` are further places (the other side of a
-    conflict); ``hint`` is a way out.
+    conflict); ``hint`` is a way out. What lies in a layer is labelled at the call, too.
     """
 
     code: str
@@ -90,6 +115,10 @@ class Diagnostic:
     def __post_init__(self) -> None:
         if self.code not in CODES:
             raise InternalError(f"unknown diagnostic code {self.code}")
+        places = ([self.span] if self.span else []) + [x.span for x in self.labels]
+        calls = dict.fromkeys(call for span in places for call in span.callers)
+        more = tuple(call for call in calls if call not in self.labels)
+        object.__setattr__(self, "labels", (*self.labels, *more))
 
     def render(self) -> str:
         """The message as text for a terminal: the lines, carets under the places, the hint."""
@@ -101,8 +130,8 @@ class Diagnostic:
             else:
                 places.append(_Place(label.span, label.text, "-"))
         width = max((len(str(p.span.line)) for p in places), default=1)
-        for source in dict.fromkeys(p.span.source for p in places):
-            here = [p for p in places if p.span.source is source]
+        for file in dict.fromkeys((p.span.source.name, p.span.source.text) for p in places):
+            here = [p for p in places if (p.span.source.name, p.span.source.text) == file]
             out.append(f"{' ' * width}--> {here[0].span}")
             out.append(f"{' ' * width} |")
             for line in sorted({p.span.line for p in here}):
@@ -212,6 +241,9 @@ CODES: dict[str, str] = {
     "RNN014": "wrong arguments of a function",
     "RNN015": "unknown distribution or initialiser",
     "RNN016": "no such model",
+    "RNN017": "a file that cannot be used",
+    "RNN018": "a model that uses itself",
+    "RNN019": "wrong use of a layer",
     # time
     "RNN020": "wrong time index",
     "RNN021": "index missing or not wanted",
@@ -235,8 +267,6 @@ CODES: dict[str, str] = {
     "RNN042": "not causal",
     "RNN043": "name of a gradient",
     # parsed already, given a meaning by later versions
-    "RNN090": "layers",
-    "RNN091": "several axes",
     "RNN092": "LaTeX",
     "RNN093": "drawing from an axis",
 }

@@ -378,6 +378,9 @@ SHAPED: list[tuple[str, NDA, Sequence[NDA], dict[str, Any]]] = [
     ("crossprod", SQUARE[0].T @ SQUARE[0], [SQUARE[0], SQUARE[0]], {}),
     ("scatter", np.stack([SQUARE[0, 0] + SQUARE[0, 2], 0 * SQUARE[0, 0], SQUARE[0, 1]]),
      [SQUARE[0, :3], np.array([0, 2, 0])], {"size": 3}),
+    ("cumsum", SQUARE.cumsum(-1), [SQUARE], {}),
+    ("kth_largest", np.sort(SQUARE, -1)[..., -2], [SQUARE], {"count": 2}),
+    ("kth_largest", np.sort(LINE)[-1], [LINE], {"count": 1}),
     ("einsum", np.einsum("Aij,Bj->ABi", SQUARE, SQUARE[0]), [SQUARE, SQUARE[0]],
      {"equation": "Aij,Bj->ABi"}),
     ("sum", SQUARE.sum((0, 2)), [SQUARE], {"dims": (0, 2)}),
@@ -423,7 +426,7 @@ SHAPED: list[tuple[str, NDA, Sequence[NDA], dict[str, Any]]] = [
     ("constant", LINE, [], {"value": Array(LINE)}),
 ]  # fmt: skip
 SHAPED += [
-    ("shift", wanted, [np.array(x), *map(np.array, (10.0, 20.0, 30.0))][: abs(by) + 1], {"by": by})
+    ("shift", wanted, [np.array(x), *map(np.array, (10.0, 20.0, 30.0))][: abs(by) + 1], {"by": by, "dim": 0})
     for by, x, wanted in [
         (-1, [1.0, 2, 3], np.array([10.0, 1, 2])),
         (-3, [1.0, 2, 3, 4], np.array([30.0, 20, 10, 1])),

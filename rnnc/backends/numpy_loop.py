@@ -7,10 +7,12 @@ kept of every step is written straight into the array of all steps.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import Carried, Compute, Loop
+from rnnc.passes.plan import Carried, Compute, Loop, reads_of, results_of
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
 Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
@@ -20,19 +22,21 @@ BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
 class LoopWriter:
     """One loop: what each name of its body is stored in, then the lines."""
 
-    def __init__(self, outer: Writer, loop: Loop):
+    def __init__(self, outer: Writer, loop: Loop, given: Set[str] = frozenset()):
         self.w = outer
         self.loop = loop
+        self.given = given  # arrays of all steps whose memory exists
         self.types = outer.plan.arrays
         self.collected = {inner: out for out, inner in loop.collected}
         self.next_of: dict[str, list[Carried]] = {}
         for c in loop.carried:
             self.next_of.setdefault(c.next, []).append(c)
         self.stored = set(self.collected) | set(self.next_of)
-        self.position = {s.target for s in loop.body}
+        self.position = {name for s in loop.body for name in results_of(s)}
+        self.reads = [reads_of([s]) for s in loop.body]
         self.last: dict[str, int] = {}
-        for i, s in enumerate(loop.body):
-            self.last.update(dict.fromkeys(s.args, i))
+        for i, names in enumerate(self.reads):
+            self.last.update(dict.fromkeys(names, i))
         self.root: dict[str, tuple[str, tuple[int, int] | None]] = {}  # view -> (buffer, part)
         self.before: list[str] = []  # lines in front of the loop
         self.inside: list[str] = []
@@ -40,7 +44,8 @@ class LoopWriter:
         self.buffers: set[str] = set()  # results with memory of their own, made before the loop
         self.reused: set[str] = set()  # results that take the memory of an operand
 
-    def write(self) -> None:
+    def text(self) -> list[str]:
+        """The lines of the loop, and those in front of it and after it."""
         w, loop = self.w, self.loop
         self._share()
         n = w.names
@@ -49,7 +54,8 @@ class LoopWriter:
         # a number a step has to be an array, so that it can be written to
         numbers = {n[inner] for _, inner in loop.collected if not self.types[inner].dims}
         for outer, _ in loop.collected:
-            self.before.append(f"{n[outer]} = {self._memory(outer)}")
+            if outer not in self.given:
+                self.before.append(f"{n[outer]} = {self._memory(outer)}")
         rings = [x for x in self.next_of if x not in self.collected and x in self.position]
         for name in rings:
             depth = self._depth(name) + 1
@@ -68,20 +74,16 @@ class LoopWriter:
             self.before.append(f"{n[c.name]} = {first}")
         w.quoted = ()
         for s in loop.body:
-            self._statement(s)
+            if isinstance(s, Compute):
+                self._statement(s)
+            else:
+                self.inside += LoopWriter(w, s, self.stored).text()
         for c in sorted(loop.carried, key=self._lag, reverse=True):
             self.inside.append(f"{n[c.name]} = {n[c.next]}")
-        for text in self.before:
-            w.line(text)
-        w.line(self._head(each))
-        w.indent += "    "
-        for text in self.inside:
-            w.line(text)
-        w.indent = w.indent[:-4]
-        for c in loop.carried:
-            if c.final:
-                w.line(f"{n[c.final]} = {n[c.name]}")
+        lines = [*self.before, self._head(each), *(f"    {text}" for text in self.inside)]
+        lines += [f"{n[c.final]} = {n[c.name]}" for c in loop.carried if c.final]
         w.quoted = ()
+        return lines
 
     def _head(self, each: list[tuple[str, str]]) -> str:
         """The line that begins the loop."""
@@ -127,7 +129,7 @@ class LoopWriter:
         after the equation of the spec among them."""
         leader: dict[str, str] = {}
         for i, s in enumerate(self.loop.body):
-            if s.target in self.stored:
+            if isinstance(s, Loop) or s.target in self.stored:
                 continue
             if s.op in VIEWS:
                 self.root[s.target] = self._view(s)
@@ -213,9 +215,11 @@ class LoopWriter:
     def _read_from(self, name: str, held: Part, part: Part, i: int) -> bool:
         """Whether statement ``i`` or a later one reads ``part`` of a buffer through this name,
         which holds ``held`` of it, or makes a view that does."""
-        for s in self.loop.body[i:]:
-            if name in s.args:
-                taken = self._view(s)[1] if s.op in VIEWS else held
+        for s, reads in zip(self.loop.body[i:], self.reads[i:], strict=True):
+            if name in reads:
+                taken = held
+                if isinstance(s, Compute) and s.op in VIEWS:
+                    taken = self._view(s)[1]
                 if _overlap(part, taken):
                     return True
         return False

@@ -120,14 +120,16 @@ def _squeeze(w: Writer, s: Compute, a: list[str]) -> str:
 
 
 def _shift(w: Writer, s: Compute, a: list[str]) -> str:
-    by, edges = s.attr("by"), a[1:]
-    length = w.extent(w.plan.arrays[s.target].dims[0])
-    wide = [f"{_array(w, s, e)}[None]" for e in edges]
+    by, dim, edges = s.attr("by"), s.attr("dim"), a[1:]
+    before = ":, " * dim
+    length = w.extent(w.plan.arrays[s.target].dims[dim])
+    wide = [f"{_array(w, s, e)}[{before}None]" for e in edges]
+    where = f", {dim}" if dim else ""
     if by < 0:
         joined = ", ".join([*reversed(wide), a[0]])
-        return f"np.concatenate(({joined}))[:{length}]"
+        return f"np.concatenate(({joined}){where})[{before}:{length}]"
     joined = ", ".join([a[0], *wide])
-    return f"np.concatenate(({joined}))[-{length}:]"
+    return f"np.concatenate(({joined}){where})[{before}-{length}:]"
 
 
 def _pick(w: Writer, s: Compute, a: list[str]) -> str:
@@ -230,6 +232,10 @@ _FORMS: dict[str, Form] = {
         f"(np.asarray({a[0]})[..., None] == np.arange({s.attr('size')})).astype(REAL)"
     ),
     "scatter": _scatter,
+    "cumsum": lambda w, s, a: f"np.cumsum({a[0]}, -1)",
+    "kth_largest": lambda w, s, a: (
+        f"np.partition({a[0]}, -{s.attr('count')}, -1)[..., -{s.attr('count')}]"
+    ),
     "shift": _shift,
     "pick": _pick,
     "stack": lambda w, s, a: (

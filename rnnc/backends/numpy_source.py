@@ -8,7 +8,7 @@ The module has ``prepare(weights)``, which does once what depends on the weights
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
-from rnnc.passes.plan import Compute, Loop, Plan, Statement
+from rnnc.passes.plan import Compute, Loop, Plan, reads_of
 
 
 def to_numpy(
@@ -92,7 +92,7 @@ class _Module(Writer):
         """What the body reads of what was prepared."""
         made = [p.array for p in self.plan.params]
         made += [s.target for s in self.plan.setup if isinstance(s, Compute)]
-        read = _reads(self.plan.body) | {p.array for p in self.plan.outputs}
+        read = reads_of(self.plan.body) | {p.array for p in self.plan.outputs}
         return [n for n in made if n in read and n not in self.scalars]
 
     def _run(self) -> None:
@@ -127,7 +127,8 @@ class _Module(Writer):
                 self.line(f"{name} = {self.names[where[0]]}.shape[{where[1]}]")
         for s in plan.body:
             if isinstance(s, Loop):
-                LoopWriter(self, s).write()
+                for text in LoopWriter(self, s).text():
+                    self.line(text)
             else:
                 self._whole(s)
         self.line("return {")
@@ -204,24 +205,13 @@ class _Module(Writer):
         made: set[str] = set()
         for s in self.plan.body:
             if isinstance(s, Loop):
-                viewed |= _reads([s])
+                viewed |= reads_of([s])
                 viewed |= {o for o, _ in s.collected}
             elif s.op in BINARY or s.op in UNARY or s.op in ("matmul", "einsum"):
                 made.add(s.target)
             else:
                 viewed |= set(s.args)
         return made - viewed
-
-
-def _reads(statements: Iterable[Statement]) -> set[str]:
-    out: set[str] = set()
-    for s in statements:
-        if isinstance(s, Compute):
-            out |= set(s.args)
-        else:
-            out |= {c.initial for c in s.carried} | {o for _, o in s.scanned}
-            out |= _reads(s.body)
-    return out
 
 
 def _last_uses(plan: Plan) -> Mapping[str, str]:
@@ -231,5 +221,5 @@ def _last_uses(plan: Plan) -> Mapping[str, str]:
         if isinstance(s, Compute):
             last.update(dict.fromkeys(s.args, s.target))
         else:
-            last.update(dict.fromkeys(_reads([s]), ""))
+            last.update(dict.fromkeys(reads_of([s]), ""))
     return last

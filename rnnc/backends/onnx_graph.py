@@ -27,7 +27,7 @@ from onnx import (
 from rnnc.backends.onnx_ops import FORMS, constant, split
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -102,10 +102,9 @@ class _Model:
     def _rename(self) -> None:
         """A copy is the array that it copies, under another name."""
         self.root: dict[str, str] = {}
-        for s in self.plan.statements():
-            for c in (s,) if isinstance(s, Compute) else s.body:
-                if c.op in ("copy", "stop_gradient"):
-                    self.root[c.target] = self.root.get(c.args[0], c.args[0])
+        for s in flat(self.plan.statements()):
+            if isinstance(s, Compute) and s.op in ("copy", "stop_gradient"):
+                self.root[s.target] = self.root.get(s.args[0], s.args[0])
 
     def _name_outputs(self) -> None:
         """What makes an output writes it under its own name, where that is possible."""
@@ -149,7 +148,7 @@ class _Model:
         size = model.ByteSize()
         _check_size(size)
         if size <= SMALL_BYTES:
-            count = sum(1 if isinstance(s, Compute) else len(s.body) for s in plan.statements())
+            count = sum(1 for _ in flat(plan.statements()))
             checker.check_model(model, full_check=count <= SMALL_NODES)
         return model
 
@@ -243,8 +242,10 @@ class _Model:
         states = [c.name for c in loop.carried]
         initial = [w.name(c.initial) for c in loop.carried]
         sequences = [w.name(outer) for _, outer in loop.scanned]
-        w.local = {name: w.fresh(name) for name in (*states, *(i for i, _ in loop.scanned))}
-        inputs = [self._value(w.local[n], w.type(n)) for n in w.local]
+        around, nodes = w.local, w.nodes
+        given = {name: w.fresh(name) for name in (*states, *(i for i, _ in loop.scanned))}
+        w.local = {**around, **given}
+        inputs = [self._value(name, w.type(array)) for array, name in given.items()]
         if not sequences:  # the number of steps must come from somewhere
             sequences = [self._numbers(loop.axis)]
             inputs.append(self._value(w.fresh("number"), ArrayType((), "index")))
@@ -260,7 +261,7 @@ class _Model:
             own.discard(name)
             body.output.append(self._value(name, w.type(array)))
         body.node.extend(w.nodes)
-        w.nodes, w.local = w.outer, {}
+        w.nodes, w.local = nodes, around
         outputs = [
             w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
         ]
@@ -277,7 +278,7 @@ class _Model:
                 back["scan_output_directions"] = (1,) * len(loop.collected)
         self.w.origin = ""
         self.w.node("Scan", inputs, outputs[0], body=body, num_scan_inputs=count, **back)
-        self.w.outer[-1].output.extend(outputs[1:])
+        self.w.nodes[-1].output.extend(outputs[1:])
 
     def _numbers(self, axis: str) -> str:
         w = self.w
@@ -288,11 +289,10 @@ class _Model:
 def _uses(plan: Plan) -> Counter[str]:
     """How often each array is read."""
     uses = Counter(port.array for port in plan.outputs)
-    for s in plan.statements():
+    for s in flat(plan.statements()):
         if isinstance(s, Compute):
             uses.update(s.args)
             continue
-        uses.update(a for c in s.body for a in c.args)
         uses.update(a for c in s.carried for a in (c.initial, c.next))
         uses.update(a for _, a in (*s.scanned, *s.collected))
     return uses

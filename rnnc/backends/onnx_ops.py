@@ -276,6 +276,17 @@ def _onehot(w: Writer, s: Compute, x: list[str], out: str) -> object:
     return _to_real(w, s, [w.node("Equal", [column, places])], out)
 
 
+def _cumsum(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    return w.node("CumSum", [*x, w.const(-1, "index")], out)
+
+
+def _kth_largest(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    count = s.attr("count")
+    largest = w.node("TopK", [*x, w.ints(count)], axis=-1, largest=1, sorted=1)
+    w.nodes[-1].output.append(w.fresh(f"{s.target}:places"))
+    return w.node("Gather", [largest, w.const(count - 1, "index")], out, axis=-1)
+
+
 def _diag(w: Writer, s: Compute, x: list[str], out: str) -> object:
     size = w.type(s.args[0]).dims[-1]
     column = w.node("Unsqueeze", [*x, w.ints(-1)])
@@ -285,15 +296,15 @@ def _diag(w: Writer, s: Compute, x: list[str], out: str) -> object:
 def _shift(w: Writer, s: Compute, x: list[str], out: str) -> object:
     """The steps that do not exist are put where they would be, and as many cut off the other
     end; that holds for sequences shorter than the shift, too."""
-    by, rows = s.attr("by"), dict.fromkeys(x[1:], "")
+    by, dim, rows = s.attr("by"), s.attr("dim"), dict.fromkeys(x[1:], "")
     for edge in rows:
-        rows[edge] = w.node("Unsqueeze", [edge, w.ints(0)])
+        rows[edge] = w.node("Unsqueeze", [edge, w.ints(dim)])
     edges = [rows[edge] for edge in x[1:]]
     parts, start, stop = [x[0], *edges], by, 2**63 - 1
     if by < 0:
         parts, start, stop = [*edges[::-1], x[0]], 0, by
-    joined = w.node("Concat", parts, axis=0)
-    return w.node("Slice", [joined, w.ints(start), w.ints(stop), w.ints(0)], out)
+    joined = w.node("Concat", parts, axis=dim)
+    return w.node("Slice", [joined, w.ints(start), w.ints(stop), w.ints(dim)], out)
 
 
 def _dim(s: Compute) -> int:
@@ -336,6 +347,8 @@ FORMS: Mapping[str, Rule] = {
     "length": _length,
     "crossprod": _crossprod,
     "scatter": _scatter,
+    "cumsum": _cumsum,
+    "kth_largest": _kth_largest,
     "einsum": _einsum,
     "sum": _reduce("ReduceSum", 13),
     "max": _reduce("ReduceMax", 18),

@@ -1,13 +1,13 @@
 """The arrays of a Plan while it is made: time axes first, then ``batch``, then features.
 
-Nothing is known of recurrences here, but for one rule: inside a loop, a statement that reads
-nothing of the loop is put before it.
+Nothing is known of recurrences here, but for one rule: a statement that reads nothing of a loop
+is put before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rnnc.graph.types import Kind, Size, Type, whole
 from rnnc.passes.plan import ArrayType, Compute, Extent, Statement
@@ -25,15 +25,23 @@ class Operand:
     rank: int
 
 
+@dataclass
+class Block:
+    """The statements of one level, outside of all loops or in the body of one, and the arrays
+    that are made there."""
+
+    statements: list[Statement] = field(default_factory=list)
+    locals: set[str] = field(default_factory=set)
+
+
 class Arrays:
-    """The arrays made so far, and the statements that make them."""
+    """The arrays made so far, and the statements that make them: ``blocks`` are the outermost
+    one and the bodies of the loops being made, from the outside inwards."""
 
     def __init__(self, extents: Mapping[str, Extent]):
         self.extents = extents
         self.types: dict[str, ArrayType] = {}
-        self.statements: list[Statement] = []  # outside of loops
-        self.body: list[Compute] | None = None  # of the loop being made
-        self.locals: set[str] = set()  # what is made in that body
+        self.blocks = [Block()]
         self._memo: dict[Hashable, str] = {}
 
     # ---------------------------------------------------------------- bookkeeping
@@ -62,15 +70,13 @@ class Arrays:
         /,
         **attrs: Hashable,
     ) -> str:
-        """Add a statement, in the loop's body only where it reads something of the loop."""
+        """Add a statement, in a loop's body only where it reads something of that loop."""
         target = self.name(base)
         self.types[target] = ArrayType(tuple(dims), kind)
-        statement = Compute(target, op, tuple(args), tuple(attrs.items()), origins)
-        if self.body is not None and not self.locals.isdisjoint(args):
-            self.locals.add(target)
-            self.body.append(statement)
-        else:
-            self.statements.append(statement)
+        inner = (b for b in reversed(self.blocks) if not b.locals.isdisjoint(args))
+        block = next(inner, self.blocks[0])
+        block.locals.add(target)
+        block.statements.append(Compute(target, op, tuple(args), tuple(attrs.items()), origins))
         return target
 
     def once(

@@ -6,7 +6,7 @@ its dimensions are, and lists statements that backends only have to write down.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +55,12 @@ class Compute:
     take_along       entries of args[0] by indices of the same rank, along the last dimension
     onehot           a last dimension of ``size``
     scatter          a table of ``size`` rows: those of args[0] added up at the indices args[1]
+    cumsum           sums of the first entries of the last dimension
+    kth_largest      the ``count``th largest entry of the last dimension, which goes
     eye              of ``size``
     diag             a last dimension d becomes [d, d]
-    shift            along dimension 0 by ``by`` steps: target[t] = args[0][t + by]; args[1:]
-                     stand for the steps that do not exist, nearest to the sequence first
+    shift            along ``dim`` by ``by`` steps: target[t] = args[0][t + by]; args[1:], without
+                     that dimension, are the steps that do not exist, nearest to the first
     pick             entry ``index`` of dimension ``dim`` (negative: from the end)
     stack            args, along a new dimension ``dim``
     ===============  ============================================================
@@ -93,14 +95,15 @@ class Loop:
     """Steps along ``axis``, from the first to the last or (not ``forward``) back.
 
     ``scanned`` are pairs (name in the body, array outside) of per-step inputs; ``collected``
-    pairs (array outside, name in the body) of per-step results, in the order of the steps.
+    pairs (array outside, name in the body) of per-step results, in the order of the steps. The
+    steps are dimension 0 of both. A body may hold loops over other axes.
     """
 
     axis: str
     forward: bool
     carried: tuple[Carried, ...]
     scanned: tuple[tuple[str, str], ...]
-    body: tuple[Compute, ...]
+    body: tuple[Statement, ...]
     collected: tuple[tuple[str, str], ...]
 
 
@@ -144,7 +147,36 @@ class Plan:
 
     @property
     def loops(self) -> tuple[Loop, ...]:
+        """The loops that stand in no other."""
         return tuple(s for s in self.statements() if isinstance(s, Loop))
+
+
+def reads_of(statements: Iterable[Statement]) -> set[str]:
+    """The arrays that statements read, also those inside of loops."""
+    out: set[str] = set()
+    for s in flat(statements):
+        if isinstance(s, Compute):
+            out |= set(s.args)
+        else:
+            out |= {c.initial for c in s.carried} | {c.next for c in s.carried}
+            out |= {outer for _, outer in s.scanned} | {inner for _, inner in s.collected}
+    return out
+
+
+def results_of(statement: Statement) -> list[str]:
+    """The arrays that a statement makes, seen from outside."""
+    if isinstance(statement, Compute):
+        return [statement.target]
+    finals = [c.final for c in statement.carried if c.final]
+    return [*finals, *(outer for outer, _ in statement.collected)]
+
+
+def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """All statements, also those inside of loops."""
+    for s in statements:
+        yield s
+        if isinstance(s, Loop):
+            yield from flat(s.body)
 
 
 def show_plan(plan: Plan) -> str:

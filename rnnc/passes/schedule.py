@@ -1,14 +1,14 @@
 """From a System to a Plan: what is a loop, what is computed for all steps at once, in what order.
 
-Recurrences are the strongly connected components of the graph; each becomes one Loop over its
-axis. Everything else is computed for all steps at once: before a loop that needs it (so that
-input projections become one product), or after the loop that it reads.
+Recurrences are the strongly connected components of the graph; each becomes a Loop over its
+axis, and what still recurs within a step of it a loop in its body. Everything else is computed
+for all steps at once: before a loop that needs it (so that input projections become one
+product), or after the loop that it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 import networkx as nx
 
@@ -16,25 +16,23 @@ from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
-from rnnc.passes.arrays import Arrays
+from rnnc.passes.arrays import Arrays, Block
+from rnnc.passes.levels import Level
 from rnnc.passes.lower import lower
-from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement
-from rnnc.passes.reads import Reads
-from rnnc.source import InternalError
+from rnnc.passes.moves import single_moves
+from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement, flat
 
 
 def schedule(system: System) -> Plan:
     """The plan of a system all of whose sizes are numbers."""
-    return _Schedule(system).plan()
+    return _Schedule(single_moves(system)).plan()
 
 
 class _Schedule:
     def __init__(self, system: System):
         self.system = system
-        self.recurrences = recurrences(system)
-        self.member_of: dict[str, Recurrence] = {m: r for r in self.recurrences for m in r.members}
         self.arrays = Arrays(self._extents())
-        self.reads = Reads(system, self.arrays)
+        self.top = Level(system, self.arrays, self.arrays.blocks[0])
         self.inputs: list[Port] = []
         self.params: list[Port] = []
 
@@ -49,13 +47,7 @@ class _Schedule:
 
     def plan(self) -> Plan:
         system = self.system
-        for component in self._order():
-            first = system.values[component[0]]
-            recurrence = self.member_of.get(first.name)
-            if recurrence is None:
-                self._define(first)
-            else:
-                self._loop(recurrence)
+        self._compute(self.top, list(system.values), recurrences(system), set(system.results))
         outputs = self._outputs()
         setup, body = self._split()
         axes = self._axis_sources(body)  # may add an input
@@ -71,36 +63,55 @@ class _Schedule:
             length_names={a.name: a.length for a in system.axes.values()},
         )
 
-    def _order(self) -> list[list[str]]:
+    def _compute(
+        self, level: Level, names: Sequence[str], loops: Sequence[Recurrence], wanted: set[str]
+    ) -> None:
+        """Compute these values at a level, the members of ``loops`` by loops in it."""
+        by_member = {m: r for r in loops for m in r.members}
+        for component in self._order(level, names, loops):
+            recurrence = by_member.get(component[0])
+            if recurrence is None:
+                self._define(level, self.system.values[component[0]])
+            else:
+                self._loop(level, recurrence, component, wanted)
+
+    def _order(
+        self, level: Level, names: Sequence[str], loops: Sequence[Recurrence]
+    ) -> list[list[str]]:
         """Components, what is read before its readers, else in the order of the system."""
-        system = self.system
-        position = {name: i for i, name in enumerate(system.values)}
-        group = {name: name for name in system.values}
+        position = {name: i for i, name in enumerate(names)}
+        group = {name: name for name in names}
         members: dict[str, list[str]] = {}
-        for recurrence in self.recurrences:
+        for recurrence in loops:
             ordered = sorted(recurrence.members, key=position.__getitem__)
             members[ordered[0]] = ordered
             group.update(dict.fromkeys(ordered, ordered[0]))
         graph = nx.DiGraph()
         graph.add_nodes_from(dict.fromkeys(group.values()))
-        for value in system.values.values():
-            for _, r in value.all_reads():
-                if group[r.source] != group[value.name]:
-                    graph.add_edge(group[r.source], group[value.name])
+        for name in names:
+            for r in self._reads_at(level, self.system.values[name]):
+                if r.source in group and group[r.source] != group[name]:
+                    graph.add_edge(group[r.source], group[name])
         order = nx.lexicographical_topological_sort(graph, key=position.__getitem__)
         return [members.get(name, [name]) for name in order]
 
+    def _reads_at(self, level: Level, value: Value) -> Iterable[Read]:
+        """What a value reads at the steps where a level is; the rest is carried to them."""
+        for _, r in value.all_reads():
+            if not any(r.shifts(a) for a in level.within):
+                yield r
+
     # ---------------------------------------------------------------- for all steps at once
 
-    def _define(self, value: Value) -> None:
-        """The array of a value outside all loops, over all its steps."""
-        name = value.name
+    def _define(self, level: Level, value: Value) -> None:
+        """The array of a value that no loop of its own computes, over all its steps."""
         if value.op in GIVEN:
             self._port(value)
             return
-        operands = [self.reads.operand(self.reads.whole(r), r, ()) for r in value.reads]
-        lower(self.arrays, name, value, operands, value.axes)
-        self.reads.done[name, ()] = name
+        operands = [level.operand(r) for r in value.reads]
+        target = self.arrays.name(level.local(value.name))
+        lower(self.arrays, target, value, operands, level.axes(value.axes))
+        level.done[value.name, ()] = target
 
     def _port(self, value: Value) -> None:
         """An array from outside, put into the order that plans use."""
@@ -130,96 +141,130 @@ class _Schedule:
                 value.origins,
                 order=back,
             )
-        self.reads.done[name, ()] = array
+        self.top.done[name, ()] = array
 
     # ---------------------------------------------------------------- loops
 
-    def _loop(self, recurrence: Recurrence) -> None:
-        if recurrence.inner:
-            raise InternalError("nested recurrences")
-        system, axis = self.system, recurrence.axis
-        members = [n for n in system.values if n in recurrence.members]
-        lags = self._lags(members, axis, recurrence)
-        wanted, last_only = self._needed(recurrence, lags)
-        parts = self._parts(wanted, recurrence)
-        wanted |= {self.system[name].reads[0].source for name in parts}
+    def _loop(
+        self, level: Level, recurrence: Recurrence, members: Sequence[str], wanted: set[str]
+    ) -> None:
+        """The loop of a recurrence: its carried values, its body, what is kept of every step."""
+        system, axis, arrays = self.system, recurrence.axis, self.arrays
+        lags = self._lags(level, members, recurrence)
+        kept, last_only = self._needed(level, recurrence, lags, wanted)
+        parts = self._parts(kept, recurrence)
+        kept |= {system[name].reads[0].source for name in parts}
 
-        body = _Body(self, recurrence)
-        self.arrays.body, self.arrays.locals = body.statements, set()
+        body = Level(system, arrays, Block(), recurrence, level)
+        arrays.blocks.append(body.block)
         for name, deepest in lags.items():
             for lag in range(1, deepest + 1):
-                body.carry(name, lag)
-        for name in self._inner_order(members, axis, recurrence):
-            body.define(system.values[name])
-        self.arrays.body, self.arrays.locals = None, set()
+                offset = -lag if recurrence.forward else lag
+                state = arrays.name(f"{body.local(name)[:-1]}{offset:+d}]")
+                body.states[name, lag] = body.declare(state, system[name])
+        self._compute(body, members, recurrence.inner, kept | lags.keys() | last_only)
+        local = {name: body.done[name, ()] for name in members if name in kept or name in lags}
+        arrays.blocks.pop()
+
         carried = []
         for name, deepest in lags.items():
-            source = system.values[name]
             for lag in range(1, deepest + 1):
                 step = Index(FIRST, -lag) if recurrence.forward else Index(LAST, lag)
-                inner = tuple(a for a in source.axes if a != axis)
-                final = None
-                if lag == 1 and name in last_only:
-                    final = self.arrays.name(
-                        f"{name}[{system.axes[axis].length if recurrence.forward else '1'}]"
-                    )
-                    self.arrays.types[final] = self.arrays.types[body.states[name, 1]]
-                    end = Index(LAST) if recurrence.forward else Index(FIRST)
-                    self.reads.done[name, ((axis, end),)] = final
-                carried.append(
-                    Carried(
-                        body.states[name, lag],
-                        self.reads.edge(source, axis, step, inner),
-                        body.states[name, lag - 1] if lag > 1 else body.local(name),
-                        final,
-                    )
-                )
+                first = level.edge(system[name], axis, step)
+                following = body.states[name, lag - 1] if lag > 1 else local[name]
+                final = self._final(level, body, name) if lag == 1 and name in last_only else None
+                carried.append(Carried(body.states[name, lag], first, following, final))
         collected = []
         for name in members:
-            if name in wanted and name not in parts:
-                source = system.values[name]
-                self.arrays.types[name] = ArrayType(
-                    self.arrays.dims(source.axes, source.type.shape), source.type.kind
-                )
-                self.reads.done[name, ()] = name
-                collected.append((name, body.local(name)))
-        self.arrays.statements.append(
+            if name in kept and name not in parts:
+                collected.append((self._collected(level, name, axis), local[name]))
+        level.block.statements.append(
             Loop(
                 axis,
                 recurrence.forward,
                 tuple(carried),
                 tuple(body.scanned.items()),
-                tuple(body.statements),
+                tuple(body.block.statements),
                 tuple(collected),
             )
         )
+        for name in members:
+            if name in kept and name not in parts:
+                self._turn(level, name, axis)
         for name in parts:
-            self._define(system.values[name])
+            self._define(level, system[name])
 
-    def _lags(self, members: list[str], axis: str, recurrence: Recurrence) -> dict[str, int]:
+    def _final(self, level: Level, body: Level, name: str) -> str:
+        """The array of the last state of a loop."""
+        assert body.loop is not None
+        axis, forward = body.loop.axis, body.loop.forward
+        length = self.system.axes[axis].length if forward else "1"
+        final = self.arrays.name(f"{level.local(name)}[{length}]")
+        self.arrays.types[final] = self.arrays.types[body.states[name, 1]]
+        level.block.locals.add(final)
+        level.done[name, ((axis, Index(LAST) if forward else Index(FIRST)),)] = final
+        return final
+
+    def _collected(self, level: Level, name: str, axis: str) -> str:
+        """The array of all steps of a member, the loop's own axis first."""
+        value = self.system[name]
+        axes = level.axes(value.axes)
+        own = axes.index(axis)
+        array = self.arrays.name(level.local(name))
+        dims = self.arrays.dims((axis, *axes[:own], *axes[own + 1 :]), value.type.shape)
+        self.arrays.types[array] = ArrayType(dims, value.type.kind)
+        level.block.locals.add(array)
+        level.done[name, ()] = array
+        return array
+
+    def _turn(self, level: Level, name: str, axis: str) -> None:
+        """A collected array with its dimensions in the order of the axes."""
+        array = level.done[name, ()]
+        own = level.axes(self.system[name].axes).index(axis)
+        rank = len(self.arrays.types[array].dims)
+        back = (*range(1, own + 1), 0, *range(own + 1, rank))
+        level.done[name, ()] = self.arrays.permute(array, back)
+
+    def _lags(self, level: Level, members: Sequence[str], recurrence: Recurrence) -> dict[str, int]:
         """How many steps back each member is read inside the loop."""
         lags: dict[str, int] = {}
         for name in members:
-            for _, r in self.system.values[name].all_reads():
+            for r in self._reads_at(level, self.system[name]):
                 if r.source in recurrence.members:
-                    lag = abs(whole(r.index(axis).offset))
+                    lag = abs(whole(r.index(recurrence.axis).offset))
                     if lag:
                         lags[r.source] = max(lags.get(r.source, 0), lag)
         return {name: lags[name] for name in members if name in lags}
 
-    def _needed(self, recurrence: Recurrence, lags: dict[str, int]) -> tuple[set[str], set[str]]:
+    def _needed(
+        self, level: Level, recurrence: Recurrence, lags: dict[str, int], wanted: set[str]
+    ) -> tuple[set[str], set[str]]:
         """Members whose every step is read outside, and those of which only the end is."""
         end = Index(LAST) if recurrence.forward else Index(FIRST)
         ends: set[str] = set()
-        full = {n for n in self.system.results if n in recurrence.members}
+        full = set(wanted & recurrence.members)
         for value in self.system.values.values():
-            if value.name in recurrence.members:
-                continue
             for _, r in value.all_reads():
-                if r.source in recurrence.members:
-                    is_end = r.at == ((recurrence.axis, end),) and r.source in lags
-                    (ends if is_end else full).add(r.source)
+                outside = value.name not in recurrence.members
+                for read in (r, *self._beyond(r)) if outside else (r,):
+                    carried_on = any(read.shifts(a) for a in level.within)
+                    if read.source in recurrence.members and (outside or carried_on):
+                        is_end = read.at == ((recurrence.axis, end),) and read.source in lags
+                        (ends if is_end else full).add(read.source)
         return full, ends
+
+    def _beyond(self, r: Read) -> list[Read]:
+        """What the boundaries read that a read may meet."""
+        found: dict[Read, None] = {}
+        todo = [r]
+        while todo:
+            current = todo.pop()
+            for axis, _ in current.at:
+                for b in self.system.values[current.source].bounds:
+                    if b.axis == axis and b.read not in found:
+                        found[b.read] = None
+                        todo.append(b.read)
+        return list(found)
 
     def _parts(self, wanted: set[str], recurrence: Recurrence) -> list[str]:
         """Wanted members that are taken from another one at the same step: cheaper cut out of
@@ -231,16 +276,6 @@ class _Schedule:
                 if source in recurrence.members and not self.system[source].bounds:
                     found.setdefault(source, []).append(name)
         return [n for s, names in found.items() if s in wanted or len(names) > 1 for n in names]
-
-    def _inner_order(self, members: list[str], axis: str, recurrence: Recurrence) -> Iterable[str]:
-        position = {name: i for i, name in enumerate(members)}
-        graph = nx.DiGraph()
-        graph.add_nodes_from(members)
-        for name in members:
-            for r in self.system.values[name].reads:
-                if r.source in recurrence.members and not r.shifts(axis):
-                    graph.add_edge(r.source, name)
-        return nx.lexicographical_topological_sort(graph, key=position.__getitem__)  # type: ignore[no-any-return]
 
     # ---------------------------------------------------------------- the edge of the plan
 
@@ -262,7 +297,7 @@ class _Schedule:
         ports = []
         for name, role in roles.items():
             value = system.values[name]
-            array = self.reads.whole(Read(name))
+            array = self.top.array(Read(name))
             dims = self.arrays.dims(value.axes, value.type.shape)
             order = _batch_first(value.axes, value.type.rank)
             type_ = ArrayType(tuple(dims[i] for i in order), value.type.kind)
@@ -284,7 +319,7 @@ class _Schedule:
         fixed = {p.array for p in self.params}
         setup: list[Statement] = []
         body: list[Statement] = []
-        for s in self.arrays.statements:
+        for s in self.arrays.blocks[0].statements:
             alone = (
                 isinstance(s, Compute)
                 and s.op not in ("length", "step")
@@ -321,14 +356,13 @@ class _Schedule:
 
 def _axes_used(statements: Iterable[Statement], types: dict[str, ArrayType]) -> set[str]:
     used: set[str] = set()
-    for s in statements:
-        if isinstance(s, Compute):
-            used |= {d for d in types[s.target].dims if isinstance(d, str)}
-            if s.op in ("length", "step"):
-                used.add(s.attr("axis"))
-        else:
+    for s in flat(statements):
+        if isinstance(s, Loop):
             used.add(s.axis)
-            used |= _axes_used(s.body, types)
+            continue
+        used |= {d for d in types[s.target].dims if isinstance(d, str)}
+        if s.op in ("length", "step"):
+            used.add(s.attr("axis"))
     return used
 
 
@@ -338,57 +372,3 @@ def _batch_first(axes: tuple[str, ...], rank: int) -> tuple[int, ...]:
     batch = [i for i, a in enumerate(axes) if a == BATCH]
     time = [i for i, a in enumerate(axes) if a != BATCH]
     return (*batch, *time, *range(count, count + rank))
-
-
-class _Body:
-    """The statements of one step of a loop."""
-
-    def __init__(self, outer: _Schedule, recurrence: Recurrence):
-        self.outer = outer
-        self.axis = recurrence.axis
-        self.recurrence = recurrence
-        self.statements: list[Compute] = []
-        self.states: dict[tuple[str, int], str] = {}
-        self.scanned: dict[str, str] = {}
-        self.known: dict[tuple[str, int], str] = {}  # what is scanned, by source and offset
-
-    def local(self, name: str) -> str:
-        return f"{name}[{self.axis}]"
-
-    def carry(self, name: str, lag: int) -> None:
-        offset = -lag if self.recurrence.forward else lag
-        state = self.outer.arrays.name(f"{name}[{self.axis}{offset:+d}]")
-        value = self.outer.system.values[name]
-        axes = tuple(a for a in value.axes if a != self.axis)
-        self.states[name, lag] = state
-        self.outer.arrays.types[state] = ArrayType(
-            self.outer.arrays.dims(axes, value.type.shape), value.type.kind
-        )
-        self.outer.arrays.locals.add(state)
-
-    def read(self, r: Read) -> str:
-        """The array of an operand at this step."""
-        outer = self.outer
-        source = outer.system.values[r.source]
-        index = r.index(self.axis)
-        if r.source in self.recurrence.members:
-            offset = whole(index.offset)
-            return self.states[r.source, abs(offset)] if offset else self.local(r.source)
-        array = outer.reads.whole(r)
-        if self.axis not in source.axes or index.fixed:
-            return array
-        key = (r.source, whole(index.offset))
-        if key not in self.known:  # under a name of this loop's own
-            base = f"{r.source}[{self.axis}{key[1]:+d}]" if key[1] else self.local(r.source)
-            self.known[key] = local = outer.arrays.name(base)
-            self.scanned[local] = array
-            type_ = outer.arrays.types[array]
-            outer.arrays.types[local] = replace(type_, dims=type_.dims[1:])
-            outer.arrays.locals.add(local)
-        return self.known[key]
-
-    def define(self, value: Value) -> None:
-        """The statements of one member at this step."""
-        operands = [self.outer.reads.operand(self.read(r), r, (self.axis,)) for r in value.reads]
-        axes = tuple(a for a in value.axes if a != self.axis)
-        lower(self.outer.arrays, self.local(value.name), value, operands, axes)

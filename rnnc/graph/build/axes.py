@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from rnnc.graph.build.dims import Dims, walk
 from rnnc.graph.build.functions import FUNCTIONS
-from rnnc.graph.build.problems import Problems, listed
+from rnnc.graph.build.problems import Problems
 from rnnc.graph.types import FIRST, LAST, Dim, Index, Size
 from rnnc.source import Span
 from rnnc.syntax import tree
@@ -42,13 +42,6 @@ class Axes:
             for s in self.model.statements
         ):
             self.axes.setdefault("t", None)
-        if len(self.axes) > 1:
-            message = (
-                f"model {self.model.name} has several axes, {listed(list(self.axes))}; "
-                "this version compiles models with one"
-            )
-            second = where.get(list(self.axes)[1]) or next(iter(where.values()), self.model.span)
-            self.problems.add("RNN091", message, second)
         for axis in self.axes:
             self.dims.other[axis] = "the number of a step"
             self.dims.other[self.length_name(axis)] = "the number of steps"
@@ -75,11 +68,6 @@ class Axes:
             if size is not None:
                 self.axis_sizes[name] = size
 
-    @property
-    def single(self) -> bool:
-        """Whether there is one axis; what else is said of indices may be wrong where not."""
-        return len(self.axes) == 1
-
     def length_name(self, axis: str) -> str:
         """The name of an axis' length: as declared, else the upper-case letter."""
         declared = self.axes.get(axis)
@@ -95,12 +83,14 @@ class Axes:
         diagnostic."""
         base: str | None = None
         offset: Size = 0
-        for factor, part in _linear(expr):
+        for factor, part in linear(expr):
             if isinstance(part, tree.Name) and self._is_base(part.name):
                 if base is not None or factor != 1:
                     self._strided(expr, axis)
                     return None
                 base = part.name if part.name in self.axes else LAST
+                if not self._same_length(part, axis):
+                    return None
                 continue
             names = [n for n in walk(part) if isinstance(n, tree.Name | tree.Indexed | tree.Call)]
             if any(isinstance(n, tree.Name) and self._is_base(n.name) for n in names):
@@ -122,6 +112,20 @@ class Axes:
 
     def _is_base(self, name: str) -> bool:
         return name in self.axes or self.axis_of_length(name) is not None
+
+    def _same_length(self, base: tree.Name, axis: str) -> bool:
+        """Whether an index on ``axis`` may be told by this axis or length; reports where not."""
+        of = base.name if base.name in self.axes else self.axis_of_length(base.name)
+        length = self.length_name(axis)
+        if of is not None and self.length_name(of) == length:
+            return True
+        steps = f"the steps of {axis} are 1 to {length}"
+        message = f"`{base.name}` counts the steps of another axis; {steps}"
+        hint = f"here stands {axis}, {axis}-1, 0 or {length}"
+        if base.name in self.axes:
+            hint += f"; if both have the same steps, declare it: axis {base.name} : {length}"
+        self.problems.add("RNN020", message, base.span, hint=hint)
+        return False
 
     def _no_index(self, part: tree.Name | tree.Indexed | tree.Call, axis: str) -> None:
         if isinstance(part, tree.Name) and part.name not in self.variables:
@@ -153,7 +157,7 @@ def _given(statement: tree.Statement) -> tuple[tree.Declared, ...]:
     return ()
 
 
-def _linear(expr: tree.Expr) -> Iterator[tuple[int, tree.Expr]]:
+def linear(expr: tree.Expr) -> Iterator[tuple[int, tree.Expr]]:
     """The terms of a sum, each with its sign."""
     todo = [(1, expr)]
     while todo:

@@ -156,20 +156,19 @@ def _fits(v: Variable, node: Node, scope: Scope) -> bool:
     extra = sorted(node.axes - set(v.axes))
     if not extra:
         return True
-    if scope.single:
-        axis = extra[0]
-        text = short(node.span.text)
-        hint = f"observe it at every step: target {v.name}[{axis}]"
-        if node.variable is not None:
-            name, length = node.variable.name, scope.length_name(axis)
-            hint += f"; or read one step: {name}[{length}] is the last"
-        scope.problems.add(
-            "RNN021",
-            f"`{text}` varies over {axis}, but `{v.name}` is the same at every step",
-            node.span,
-            labels=[(head(v.span), f"`{v.name}` has no index")],
-            hint=hint,
-        )
+    axis = extra[0]
+    text = short(node.span.text)
+    hint = f"observe it at every step: target {v.name}[{axis}]"
+    if node.variable is not None:
+        name, length = node.variable.name, scope.length_name(axis)
+        hint += f"; or read one step: {name}[{length}] is the last"
+    scope.problems.add(
+        "RNN021",
+        f"`{text}` varies over {axis}, but `{v.name}` is the same at every step",
+        node.span,
+        labels=[(head(v.span), f"`{v.name}` has no index")],
+        hint=hint,
+    )
     return False
 
 

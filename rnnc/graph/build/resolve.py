@@ -22,7 +22,7 @@ from rnnc.graph.build.problems import (
     suggestion,
 )
 from rnnc.graph.build.scope import Boundary, Scope, Variable
-from rnnc.graph.types import FIRST, LAST, Index, read
+from rnnc.graph.types import Index, read
 from rnnc.source import Span
 from rnnc.syntax import tree
 
@@ -120,7 +120,7 @@ class Resolver(Calls):
     ) -> None:
         """What stands for a value varies over no axis that the value does not have."""
         extra = sorted(node.axes - set(allowed))
-        if not extra or node.bad or not self.scope.single:
+        if not extra or node.bad:
             return
         axis = extra[0]
         length = self.scope.length_name(axis)
@@ -261,12 +261,13 @@ class Resolver(Calls):
             v = scope.variables[name]
             if v.axes:
                 axis, length = v.axes[0], scope.length_name(v.axes[0])
+                rest = "".join(f", {a}" for a in v.axes[1:])
                 return self.fail(
                     "RNN021",
-                    f"`{name}` varies over {axis}: say at which step",
+                    f"`{name}` varies over {listed(list(v.axes))}: say at which step",
                     span,
-                    f"{name}[{axis}] is this step, {name}[{axis}-1] the one before, "
-                    f"{name}[{length}] the last",
+                    f"{name}[{axis}{rest}] is this step, {name}[{axis}-1{rest}] the one before, "
+                    f"{name}[{length}{rest}] the last",
                 )
             return Node("read", span, variable=v)
         if name in scope.dims:
@@ -330,14 +331,14 @@ class Resolver(Calls):
         v = scope.variables[name]
         if not v.axes:
             return self._lookup(v, expr)
-        if not scope.single:
-            return self.bad(span)
         if len(expr.index) != len(v.axes):
+            count = "one index" if len(v.axes) == 1 else f"{len(v.axes)} indices"
+            own = ", ".join(v.axes)
             return self.fail(
                 "RNN020",
-                f"`{name}` has one index, {v.axes[0]}, not {len(expr.index)}",
+                f"`{name}` has {count}, {own}, not {len(expr.index)}",
                 span,
-                f"a part of a vector is slice({name}[{v.axes[0]}], i, j)",
+                f"a part of a vector is slice({name}[{own}], i, j)",
             )
         at: list[tuple[str, Index]] = []
         axes: set[str] = set()
@@ -345,9 +346,19 @@ class Resolver(Calls):
             index = scope.time_index(item, axis)
             if index is None:
                 return self.bad(span)
-            if index.base not in (FIRST, LAST):
+            if not index.fixed:
                 axes.add(index.base)
             at.append((axis, index))
+        bases = [index.base for _, index in at if not index.fixed]
+        if twice := next((b for b in bases if bases.count(b) > 1), None):
+            axis, other = [a for a, index in at if index.base == twice][:2]
+            return self.fail(
+                "RNN020",
+                f"two indices of `{span.text}` are {twice}",
+                span,
+                f"where both steps are the same: sum[{other}](where({other} == {axis}, "
+                f"{name}[{', '.join(v.axes)}], 0))",
+            )
         return Node("read", span, variable=v, at=read(name, at).at, axes=frozenset(axes))
 
     def _lookup(self, v: Variable, expr: tree.Indexed) -> Node:

@@ -129,7 +129,7 @@ class Scope(Axes):
     # ---------------------------------------------------------------- equations
 
     def _collect_equations(self) -> None:
-        boundaries: list[tuple[str, Boundary]] = []
+        boundaries: list[tuple[tree.Left, tree.Expr]] = []
         for statement in self.model.statements:
             if not isinstance(statement, tree.Equation):
                 continue
@@ -151,81 +151,117 @@ class Scope(Axes):
                         f"then {first.span.text} = {first.name}0",
                     )
                     break
-                elif boundary := self._boundary(left, statement):
-                    boundaries.append((left.name, boundary))
-        for name, boundary in boundaries:
-            self._attach(name, boundary)
+                else:
+                    boundaries.append((left, statement.right))
+        for left, expr in boundaries:
+            self._attach(left, expr)
 
-    def _attach(self, name: str, boundary: Boundary) -> None:
+    def _attach(self, left: tree.Left, expr: tree.Expr) -> None:
+        """``h[0] = …``, given to the value that it is a boundary of."""
+        name = left.name
         owner = self.variables.get(name)
+        if owner is not None and owner.bad:
+            return
         if owner is None:
-            hint = suggestion(name, self.variables) or f"write {name}[{boundary.axis}] = … too"
-            message = f"`{name}` has a boundary but no equation"
-            self.problems.add("RNN010", message, boundary.span, hint=hint)
+            axes = self._likely_axes(left)
+            if self._boundary(left, expr, axes) is not None:
+                equation = f"{name}[{', '.join(axes)}]"
+                hint = suggestion(name, self.variables) or f"write {equation} = … too"
+                message = f"`{name}` has a boundary but no equation"
+                self.problems.add("RNN010", message, left.span, hint=hint)
+            else:  # so that readers of `h` do not hear that there is none
+                self.variables[name] = Variable(name, "equation", axes, left.span, bad=True)
             return
-        if owner.bad:
-            return
-        if boundary.axis not in owner.axes:
+        if not owner.axes:
+            axis = self._likely_axes(left)[0]
             self.problems.add(
                 "RNN021",
-                f"`{name}` does not vary over {boundary.axis}, so it has no boundary",
-                boundary.span,
+                f"`{name}` does not vary over {axis}, so it has no boundary",
+                left.span,
                 labels=[(owner.span, "it is defined here")],
             )
             return
+        boundary = self._boundary(left, expr, owner.axes)
+        if boundary is None:
+            return
         for other in owner.boundaries:
-            if other.step == boundary.step:
+            if (other.axis, other.step) == (boundary.axis, boundary.step):
                 message = f"the boundary `{boundary.span.text}` is given twice"
                 first = [(other.span, "first here")]
                 self.problems.add("RNN011", message, boundary.span, labels=first)
                 return
         owner.boundaries.append(boundary)
 
-    def _boundary(self, left: tree.Left, statement: tree.Equation) -> Boundary | None:
-        if not self.single:
-            return None
-        (axis,) = self.axes
-        if len(left.index) != 1:
-            message = f"`{left.name}` has {len(left.index)} indices, but the model one axis, {axis}"
+    def _likely_axes(self, left: tree.Left) -> tuple[str, ...]:
+        """The axes of a value that only has boundaries: those it names, and others in order."""
+        named = [x.name if isinstance(x, tree.Name) else None for x in left.index]
+        rest = [a for a in self.axes if a not in named]
+        axes = [n if n in self.axes else (rest.pop(0) if rest else None) for n in named]
+        return tuple(a for a in axes if a) or (next(iter(self.axes)),)
+
+    def _boundary(self, left: tree.Left, expr: tree.Expr, axes: tuple[str, ...]) -> Boundary | None:
+        """One index of the left side is fixed, outside of the steps; the others are free."""
+        if len(left.index) != len(axes):
+            count = "one index" if len(axes) == 1 else f"{len(axes)} indices"
+            message = f"`{left.name}` has {count}, {', '.join(axes)}, not {len(left.index)}"
             self.problems.add("RNN020", message, left.span)
-            self._given_up(left, axis)
             return None
-        index = self.time_index(left.index[0], axis)
-        if index is None:
-            self._given_up(left, axis)
-            return None
-        text = f"`{left.name}[{left.index[0].span.text}]`"
-        if index.base == axis:
+        found: list[tuple[str, Index, tree.Expr]] = []
+        for axis, item in zip(axes, left.index, strict=True):
+            if isinstance(item, tree.Name) and item.name == axis:
+                continue
+            index = self.time_index(item, axis)
+            if index is None:
+                return None
+            found.append((axis, index, item))
+        free = ", ".join(axes)
+        for axis, index, _ in found:
+            if not index.fixed:
+                text = f"`{left.span.text}`"
+                earlier, later = (
+                    ", ".join(f"{a}{sign}1" if a == axis else a for a in axes) for sign in "-+"
+                )
+                self.problems.add(
+                    "RNN020",
+                    f"the left side of an equation is {left.name}[{free}], not {text}",
+                    left.span,
+                    hint=f"say what holds at step {axis}: {left.name}[{free}] = …, "
+                    f"reading {left.name}[{earlier}] or {left.name}[{later}] on the right",
+                )
+                return None
+        if len(found) != 1:
             self.problems.add(
-                "RNN020",
-                f"the left side of an equation is {left.name}[{axis}], not {text}",
+                "RNN026",
+                f"`{left.span.text}` fixes {len(found)} indices; a boundary fixes one",
                 left.span,
-                hint=f"say what holds at step {axis}: {left.name}[{axis}] = …, "
-                f"reading {left.name}[{axis}-1] or {left.name}[{axis}+1] on the right",
+                hint="outside along several axes, the boundary of the first of them serves: "
+                + " and ".join(
+                    f"{left.name}[{', '.join('0' if a == axis else a for a in axes)}] = …"
+                    for axis, _, _ in found
+                ),
             )
-            self._given_up(left, axis)
             return None
+        ((axis, index, item),) = found
         before = index.base == FIRST
         if sign(index.offset) != (-1 if before else 1):
             length = self.length_name(axis)
-            outside = f"before step 1: {left.name}[0]" if before else (
-                f"after step {length}: {left.name}[{length}+1]"
-            )  # fmt: skip
+            first, last = (
+                ", ".join(x if a == axis else a for a in axes) for x in ("0", f"{length}+1")
+            )
+            outside = (
+                f"before step 1: {left.name}[{first}]"
+                if before
+                else f"after step {length}: {left.name}[{last}]"
+            )
             self.problems.add(
                 "RNN026",
-                f"{text} is a step like others, which the equation of `{left.name}` gives",
+                f"`{left.name}[{item.span.text}]` is a step like others, which the equation of "
+                f"`{left.name}` gives",
                 left.span,
                 hint=f"a boundary lies {outside} = …",
             )
             return None
-        return Boundary(axis, index, statement.right, left.span)
-
-    def _given_up(self, left: tree.Left, axis: str) -> None:
-        """So that readers of ``h`` do not hear that there is none."""
-        if left.name not in self.variables:
-            self.variables[left.name] = Variable(
-                left.name, "equation", (axis,), left.span, bad=True
-            )
+        return Boundary(axis, index, expr, left.span)
 
     # ---------------------------------------------------------------- helpers
 
