@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,16 +23,17 @@ from rnnc.graph.types import whole
 from rnnc.passes.schedule import schedule
 from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
-from rnnc.resources import specs_root
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
 from rnnc.source import DataError, Source, UsageError
+from rnnc.spec_files import Neighbours, library, library_source
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
 
 if TYPE_CHECKING:
     from rnnc.runtime.onnx_model import OnnxModel
+    from rnnc.runtime.vocabulary import Vocabulary
     from rnnc.train.fit import Fit
 
 DType = Literal["float32", "float64"]
@@ -49,14 +47,21 @@ class Spec:
     """
 
     def __init__(
-        self, source: Source, model: str | None, sizes: Mapping[str, int | tuple[int, ...]]
+        self,
+        source: Source,
+        model: str | None,
+        sizes: Mapping[str, int | tuple[int, ...]],
+        files: Mapping[str, str] | None = None,
     ):
+        """``files`` are the texts of what the spec uses, by path, where it is no file itself."""
         file = parse_source(source)
         self.source = source
         self.tree = compiler.choose(file, model)
         numbers = {n: s for n, s in sizes.items() if not isinstance(s, tuple)}
         shapes = {n: s for n, s in sizes.items() if isinstance(s, tuple)}
-        self.system: System = build(self.tree, numbers, shapes)
+        neighbours = Neighbours(files)
+        self.system: System = build(self.tree, numbers, shapes, file, neighbours)
+        self.files: Mapping[str, str] = neighbours.files
         self.sizes = dict(sizes)
 
     @property
@@ -118,17 +123,20 @@ class Spec:
         *,
         weights: Mapping[str, ArrayLike] | str | Path | None = None,
         mode: str = "predict",
-        unroll: int | None = None,
+        unroll: int | Mapping[str, int] | None = None,
         dtype: str = "float32",
         training: bool | None = None,
         inputs: Sequence[str] = (),
         optimizer: str | Path | None = None,
         hyper: Mapping[str, float] | None = None,
         clip: float | None = None,
+        top_k: int | None = None,
         carry: bool = False,
+        lengths: Sequence[str] = (),
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> NumpyModel | OnnxModel:
         """The model for NumPy (``numpy``) or onnxruntime (``onnx``).
 
@@ -136,6 +144,8 @@ class Spec:
 
         - ``predict``: the outputs for whole sequences;
         - ``step``: one step, with states in and out; ``init``: the states before the first step;
+        - ``generate``: each target is drawn from its distribution (see ``generate`` of the
+          model); of ``index(k)`` among the ``top_k`` most likely, else all;
         - ``loss``: losses, metrics and counts of data;
         - ``grad``: the same, and ``d_<param>`` for each parameter (``d_<name>`` for each of
           ``inputs``, too); of a model without losses the derivative of the sum of its outputs
@@ -147,10 +157,14 @@ class Spec:
 
         ``carry`` takes the sequences of the last three as chunks of longer ones: states go in
         and come out (``ports.states``), and gradients stop at the beginning of the chunk.
-        ``unroll`` fixes the number of steps. ``weights`` (arrays by name, or a file) become
+        ``lengths`` names time axes on which the sequences of a batch have lengths of their own,
+        given with each call (``model(x=x, lengths={"t": [5, 3]})``): the equations then hold for
+        each up to its own T, and results past that are 0. ``unroll`` fixes the number of steps.
+        ``weights`` (arrays by name, or a file) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
-        onnxruntime's.
+        onnxruntime's. The symbols of ``vocabulary`` (of a weights file its own) make texts of the
+        indices that the model takes and gives.
 
         :raises SpecError: sizes are open, or the model cannot be compiled so.
         :raises UsageError: an option does not exist.
@@ -160,6 +174,8 @@ class Spec:
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
         if isinstance(inputs, str):
             inputs = (inputs,)
+        if isinstance(lengths, str):
+            lengths = (lengths,)
         if mode != "train" and not (optimizer is None and hyper is None and clip is None):
             raise UsageError("optimizer, hyper and clip are for mode train")
         options = Options(
@@ -172,6 +188,8 @@ class Spec:
             optimiser(optimizer or "adam") if mode == "train" else None,
             hyper or {},
             clip,
+            top_k,
+            tuple(canonical(axis) for axis in lengths),
         )
         real = _dtype(dtype)
         final = compiler.final(self.bound, options)
@@ -185,7 +203,11 @@ class Spec:
             given = check_weights(wanted, arrays, real)
         states = tuple((s.prev, s.next) for s in final.states)
         updates = tuple((s.prev, s.next) for s in final.updates)
-        about = self._about(options, final, given is None)
+        if vocabulary is None and isinstance(weights, (str, Path)):
+            from rnnc.train.checkpoint import metadata_of, vocabulary_in
+
+            vocabulary = vocabulary_in(metadata_of(weights))
+        about = self._about(options, final, given is None, vocabulary)
         text = ports_json(plan, states, updates, real, **about)
         if backend == "numpy":
             source = to_numpy(plan, real, self.doc, given, text)
@@ -198,16 +220,22 @@ class Spec:
             proto.SerializeToString(), ports=parse_ports(text), providers=providers, threads=threads
         )
 
-    def _about(self, options: Options, final: System, open_: bool) -> dict[str, Any]:
+    def _about(
+        self, options: Options, final: System, open_: bool, vocabulary: Vocabulary | None
+    ) -> dict[str, Any]:
         """What a compiled model says of itself beside its inputs and outputs."""
+        symbols = {} if vocabulary is None else {"vocabulary": vocabulary.to_json()}
         return {
+            **symbols,
             "version": rnnc.__version__,
             "mode": options.mode,
             "unroll": options.unroll,
             "spec": self.source.text,
+            "files": dict(self.files),
             "model": self.name,
             "dims": {d: s for d, s in self.bound.dims.items() if isinstance(s, int)},
             "weights_given": open_,
+            "lengths": list(options.lengths),
             "computed": [s.prev for s in final.states if s.initial is not None],
         }
 
@@ -271,20 +299,35 @@ class Stream:
         starts = {p.name for p in self._start.ports.inputs} - takes
         now = {k: v for k, v in inputs.items() if k not in starts}  # the start alone wants those
         out = self.model.run({**now, **self.states})
-        self.states = {before: out.pop(after) for before, after in self.model.ports.states}
+        contexts = {p.name for p in self.model.ports.inputs if p.role == "context"}
+        self.states = {name: a for name, a in self.states.items() if name in contexts}
+        self.states |= {before: out.pop(after) for before, after in self.model.ports.states}
         return out
 
     def _first(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """The states before the first step, each over all that the step wants of it."""
         wanted = {p.name for p in self._start.ports.inputs}
         states = self._start.run({k: v for k, v in inputs.items() if k in wanted})
+        made = {p.name: p for p in self._start.ports.outputs}
+        sizes = self._sizes(inputs)
         out = {}
         for port in self.model.ports.inputs:
             if port.name in states:
                 state = np.asarray(states[port.name])
-                if port.dims[:1] == ("batch",) and state.ndim < len(port.dims):
-                    batch = self._batch(inputs) or 1
-                    state = np.broadcast_to(state, (batch, *state.shape))
+                has = made[port.name].dims
+                for i, d in enumerate(port.dims):
+                    if isinstance(d, str) and d not in has:
+                        state = np.repeat(np.expand_dims(state, i), sizes.get(d, 1), i)
                 out[port.name] = state
+        return out
+
+    def _sizes(self, inputs: Mapping[str, ArrayLike]) -> dict[str | int, int]:
+        """The lengths that these arrays have, by name."""
+        out: dict[str | int, int] = {}
+        for port in (*self.model.ports.inputs, *self._start.ports.inputs):
+            if port.name in inputs:
+                found = zip(port.dims, np.shape(inputs[port.name]), strict=False)
+                out |= {d: n for d, n in found if isinstance(d, str)}
         return out
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> int | None:
@@ -329,8 +372,15 @@ def optimiser(name: str | Path) -> Callable[[Shape], System]:
     if not path.suffix and str(name).lower() not in known:
         raise UsageError(f"there is no optimiser {name}; there are: {', '.join(sorted(known))}")
     source, model = locate(name if path.suffix else known[str(name).lower()])
-    found = compiler.choose(parse_source(source), model)
-    return lambda shape: compiler.bound(build(found, {}, {"g": tuple(map(whole, shape))}))
+    file = parse_source(source)
+    found = compiler.choose(file, model)
+
+    def system(shape: Shape) -> System:
+        return compiler.bound(
+            build(found, {}, {"g": tuple(map(whole, shape))}, file, Neighbours())
+        )
+
+    return system
 
 
 def locate(name: str | Path) -> tuple[Source, str | None]:
@@ -341,34 +391,7 @@ def locate(name: str | Path) -> tuple[Source, str | None]:
     path = Path(name)
     if path.suffix or len(path.parts) != 1 or path.is_file():
         return read_source(path), None
-    file = library_file(str(name))
-    return replace(read_source(file), name=file.name), str(name)
-
-
-def library_file(name: str) -> Path:
-    """The file of a library model.
-
-    :raises UsageError: there is no such model.
-    """
-    models = library()
-    if name not in models:
-        lower = {n.lower(): n for n in models}
-        close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, 3)]
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise UsageError(
-            f"there is no library model {name}{hint} (rnnc specs lists them; "
-            "a file's name ends in .rnn)"
-        )
-    return models[name]
-
-
-def library() -> dict[str, Path]:
-    """The models of the library: the file of each name."""
-    out = {}
-    for path in sorted(specs_root().rglob("*.rnn")):
-        for found in re.finditer(r"^model[ \t]+(\w+)", path.read_text("utf-8"), re.MULTILINE):
-            out[found[1]] = path
-    return out
+    return library_source(str(name)), str(name)
 
 
 def open(path: str | Path) -> NumpyModel | OnnxModel:

@@ -19,11 +19,13 @@ from rnnc.graph.build import build
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
-from rnnc.passes.carry import carry, initial
+from rnnc.passes.carry import carry, initial, stepwise
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
+from rnnc.passes.generate import generate
 from rnnc.passes.hoist import hoist
+from rnnc.passes.lengths import lengths
 from rnnc.passes.limits import oversized
 from rnnc.passes.mode import (
     evaluating,
@@ -38,20 +40,22 @@ from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
-from rnnc.passes.unroll import one_step, unroll
+from rnnc.passes.unroll import Counts, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
+from rnnc.spec_files import Neighbours
 from rnnc.syntax import tree
 from rnnc.syntax.parse import parse
 
-Mode = Literal["predict", "step", "init", "loss", "grad", "train"]
+Mode = Literal["predict", "step", "init", "generate", "loss", "grad", "train"]
 Pass = Callable[[System], System]
 
 # what each mode does before the passes that all share
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "predict": (predicting, simplify, hoist, fuse, simplify),
-    "step": (predicting, simplify, carry, hoist, fuse, one_step, simplify),
-    "init": (predicting, simplify, initial, simplify),
+    "step": (predicting, simplify, hoist, fuse, simplify, stepwise, simplify),
+    "init": (predicting, simplify, hoist, fuse, simplify, initial, simplify),
+    "generate": (predicting, generate, simplify, hoist, fuse, simplify),
     "loss": (losses_only, simplify, hoist, fuse, simplify),
     "grad": (objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist, simplify),
     "train": (training_objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist),
@@ -63,11 +67,8 @@ BACKENDS: dict[str, tuple[Pass, ...]] = {
     "onnx": (),
 }
 
-LATER = {
-    "generate": "generation",
-}
-
 CHUNKED = ("loss", "grad", "train")  # modes that can carry states from chunk to chunk
+MASKED = ("predict", "loss", "grad", "train")  # modes with sequences of several lengths
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class Options:
 
     ``inputs`` are those to differentiate by as well (mode grad); ``carried`` makes a chunk of a
     longer sequence of the model's sequence; ``optimiser``, ``hyper`` (its constants) and
-    ``clip`` (the largest global norm) make the update of mode train.
+    ``clip`` (the largest global norm) make the update of mode train. ``top_k`` is how many of
+    the most likely classes mode generate draws among. ``lengths`` are axes on which the
+    sequences of a batch have lengths of their own.
     """
 
     mode: str = "predict"
-    unroll: int | None = None
+    unroll: Counts | None = None
     training: bool = False
     backend: str = "onnx"
     inputs: tuple[str, ...] = ()
@@ -88,6 +91,8 @@ class Options:
     optimiser: Callable[[Shape], System] | None = None
     hyper: Mapping[str, float] = field(default_factory=dict)
     clip: float | None = None
+    top_k: int | None = None
+    lengths: tuple[str, ...] = ()
 
 
 def load_system(
@@ -98,7 +103,7 @@ def load_system(
     Raises SpecError with every problem found.
     """
     file = parse(source)
-    return build(choose(file, model), sizes)
+    return build(choose(file, model), sizes, None, file, Neighbours())
 
 
 def choose(file: tree.File, name: str | None) -> tree.Model:
@@ -164,23 +169,15 @@ def check_sizes(system: System) -> None:
 
 def final(system: System, options: Options) -> System:
     """Run the passes of a mode over a bound system, verifying after each."""
-    if options.mode in LATER:
-        raise UsageError(
-            f"mode {options.mode} ({LATER[options.mode]}) is not part of this version; "
-            f"there are: {', '.join(PIPELINES)}"
-        )
     if options.mode not in PIPELINES:
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
     system = verify(training(system) if options.training else evaluating(system))
     for step in passes(options):
         system = verify(step(system))
     if options.unroll is not None:
-        if options.unroll < 1:
-            raise UsageError("at least one step is unrolled")
         if options.mode == "step":
             raise UsageError("a step model has one step already; leave unroll out")
-        count = options.unroll
-        system = verify(unroll(system, count))
+        system = verify(unroll(system, options.unroll))
         system = verify(simplify(system))
     return system
 
@@ -238,8 +235,18 @@ def passes(options: Options) -> list[Pass]:
         if options.mode not in CHUNKED:
             raise UsageError(f"states are carried in the modes {', '.join(CHUNKED)}")
         chosen.insert(2, carry)
+    if options.lengths:
+        if options.mode not in MASKED:
+            raise UsageError(f"sequences have lengths in the modes {', '.join(MASKED)}")
+        if options.carried:
+            raise UsageError("chunks of sequences have one length: leave out carry, or lengths")
+        chosen[2:2] = [partial(lengths, axes=options.lengths), simplify]
     if options.inputs:
         chosen.insert(0, partial(unclaimed, names=options.inputs))
+    if options.top_k is not None:
+        if options.mode != "generate":
+            raise UsageError("top_k is for mode generate")
+        chosen[chosen.index(generate)] = partial(generate, top_k=options.top_k)
     if options.mode == "train":
         if options.optimiser is None:
             raise UsageError("mode train needs an optimiser")
@@ -268,7 +275,7 @@ def update_of(
             f"{', '.join(sorted({*inputs, *others})) or 'no inputs'}"
         )
     system = start = set_constants(system, hyper)
-    for step in (predicting, simplify, carry, one_step, simplify):
+    for step in (predicting, simplify, stepwise, simplify):
         system = verify(step(system))
     first = system.outputs[0]
     if not any(s.prev == f"{first}.prev" for s in system.states):
@@ -282,7 +289,7 @@ def update_of(
             f"{system.name} is {list(system[first].type.shape)}"
         )
     starts = [s.initial for s in system.states if s.initial is not None]
-    if not all(name in start.values and start.is_zero(name) for name in starts):
+    if not all(r.source in start.values and start.is_zero(r.source) for r in starts):
         raise UsageError(f"the states of an optimiser start at zero; those of {system.name} do not")
     return system
 

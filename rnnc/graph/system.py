@@ -132,12 +132,12 @@ class Distribution:
 class State:
     """A carried value: the input ``prev`` and the output ``next`` of a step, chunk or update.
 
-    ``initial`` is the value (of the ``init`` model) that ``prev`` starts from; None is zero.
+    ``initial`` is what (of the ``init`` model) ``prev`` starts from; None is zero.
     """
 
     prev: str
     next: str
-    initial: str | None = None
+    initial: Read | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ class System:
 
     ``values`` are in an order of definition, which means nothing for evaluation. ``losses`` and
     ``metrics`` map the names that users see to values; ``dims`` gives each declared size its
-    number or its expression, or None where it is still open.
+    number or its expression, or None where it is still open. ``contexts`` gives each input of a
+    step that stays the same from step to step the value (of the ``init`` model) that it is.
     """
 
     name: str
@@ -159,6 +160,7 @@ class System:
     targets: Mapping[str, Distribution] = field(default_factory=dict)
     states: tuple[State, ...] = ()
     updates: tuple[State, ...] = ()
+    contexts: Mapping[str, str] = field(default_factory=dict)
     dims: Mapping[str, Size | None] = field(default_factory=dict)
     doc: str = ""
 

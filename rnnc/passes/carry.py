@@ -3,20 +3,25 @@
     h[t] = tanh(W h[t-1] + U x[t])   →   the same with h[0] = h.prev (an input),
                                           and h.next = h[T] (an output)
 
-A model so changed runs a sequence chunk by chunk, and with one step at a time (``unroll``) it
-is the cell for streaming. Delayed inputs (``x[t-1]``) are carried too, and so is the number of
-steps that have passed, where the model asks for it.
+A model so changed runs a sequence chunk by chunk, and at a single step it is the cell for
+streaming. Delayed inputs (``x[t-1]``) are carried too, and so is the number of steps that have
+passed, where the model asks for it. What is known before the first step (an encoder's states, a
+first state computed from them) belongs to a model of its own, ``initial``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import networkx as nx
 
 from rnnc.graph.edges import edge
-from rnnc.graph.system import State, System, Value
+from rnnc.graph.ops import DATA
+from rnnc.graph.system import State, System, Value, read_axes
 from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
+from rnnc.passes.moves import single_moves
+from rnnc.passes.unroll import one_step
 from rnnc.source import Diagnostic, Span, SpecError
 
 
@@ -25,25 +30,48 @@ def carry(system: System) -> System:
 
     Raises SpecError where a step needs to know later ones.
     """
-    for axis in system.time_axes():
-        system = _Carry(system, axis).run()
-    return system
+    return _streamed(system)[0]
+
+
+def stepwise(system: System) -> System:
+    """The system at a single step: states in and out, and what was known before the first step
+    as inputs (``contexts``).
+
+    Raises SpecError where a step needs to know later ones.
+    """
+    carried, axis = _streamed(system)
+    values = dict(carried.values)
+    contexts = _contexts(carried, axis)
+    for name, given in contexts.items():
+        v = carried[name]
+        limit = tuple((k, a) for k, a in v.attrs if k == "range") if v.op in DATA else ()
+        values[given] = Value(given, "input", (), v.type, v.axes, limit, (), v.origins)
+    renamed = {
+        name: v.map_reads(lambda r: r.renamed(contexts.get(r.source, r.source)))
+        for name, v in values.items()
+    }
+    cut = carried.with_values(
+        renamed,
+        outputs=tuple(contexts.get(n, n) for n in carried.outputs),
+        contexts={given: name for name, given in contexts.items()},
+    )
+    return one_step(cut.pruned(), axis)
 
 
 def initial(system: System) -> System:
-    """The system that computes the values of all ``*.prev`` before the first step.
+    """The system that computes, before the first step, the values of all ``*.prev`` and of the
+    ``contexts``.
 
     What no boundary gives is zero. A state that no data reaches has no batch dimension.
     """
-    carried = carry(system)
-    values = dict(system.values)
+    carried, axis = _streamed(system)
+    values = dict(single_moves(system).values)
     outputs = []
     for state in carried.states:
         prev = carried.values[state.prev]
-        start = None if state.initial is None else Read(state.initial)
-        start = edge(system, values, start, Type(prev.type.kind), ()) if start is None else start
-        _check_start(system, values[start.source])
-        axes = values[start.source].axes
+        start = state.initial or edge(system, values, None, Type(prev.type.kind), ())
+        _check_start(values, values[start.source], axis)
+        axes = system.ordered(read_axes(values[start.source].axes, start))
         values[state.prev] = Value(
             state.prev,
             "broadcast",
@@ -55,23 +83,67 @@ def initial(system: System) -> System:
             prev.origins,
         )
         outputs.append(state.prev)
+    for name, given in _contexts(carried, axis).items():
+        v = values[name]
+        values[given] = Value(given, "copy", (Read(name),), v.type, v.axes, (), (), v.origins)
+        outputs.append(given)
     return system.with_values(
         values, outputs=tuple(outputs), losses={}, metrics={}, counts={}, targets={}
-    )
+    ).pruned()
 
 
-def _check_start(system: System, value: Value) -> None:
+def _streamed(system: System) -> tuple[System, str]:
+    """The system with its states carried along the axis of its steps, and that axis: one that
+    all outputs have, as far as they vary over time at all."""
+    system = single_moves(system)
+    time = system.time_axes()
+    varying = [set(system[n].axes) & set(time) for n in system.outputs]
+    varying = [axes for axes in varying if axes] or [
+        {a for n in system.targets for a in system[n].axes if a in time}
+    ]
+    shared = set(time).intersection(*varying) if any(varying) else set(time)
+    candidates = [a for a in time if a in shared]
+    problem: SpecError | None = None
+    for axis in candidates:
+        try:
+            return _Carry(system, axis).run(), axis
+        except SpecError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    first = next(system[n] for n in system.outputs if set(system[n].axes) & set(time))
+    raise _ahead(first, "its outputs have no axis in common")
+
+
+def _contexts(carried: System, axis: str) -> dict[str, str]:
+    """What steps read that is computed before them, from all steps of another axis; each with
+    the name of the input that it becomes."""
+    time = set(carried.time_axes()) - {axis}
+    later = {v.name for v in carried.values.values() if axis in v.axes}
+    later |= {s.prev for s in carried.states}
+    later = later.union(*(nx.descendants(carried.graph, n) for n in later))
+    data = [v for v in carried.values.values() if v.op in DATA and v.name not in later]
+    sources = [v.name for v in data if time & set(v.axes)]
+    known = set(sources).union(*(nx.descendants(carried.graph, n) for n in sources)) - later
+    found = dict.fromkeys(n for n in carried.results if n in known)
+    for v in carried.values.values():
+        if v.name not in known:
+            found |= dict.fromkeys(r.source for _, r in v.all_reads() if r.source in known)
+    return {name: carried.fresh(f"{name}.context") for name in found}
+
+
+def _check_start(values: Mapping[str, Value], value: Value, axis: str) -> None:
     """An initial state is known before any step is."""
     seen: set[str] = set()
     todo = [value.name]
     while todo:
         name = todo.pop()
-        if name in seen or name not in system.values:
+        if name in seen or name not in values:
             continue
         seen.add(name)
-        v = system.values[name]
-        if set(v.axes) & set(system.time_axes()):
-            raise _ahead(value, f"the initial state needs `{name}`, which varies over time")
+        v = values[name]
+        if axis in v.axes:
+            raise _ahead(value, f"the initial state needs `{name}`, which varies over {axis}")
         todo.extend(r.source for _, r in v.all_reads())
 
 
@@ -192,15 +264,9 @@ class _Carry:
             start = value.bound_at(axis, step)
             bounds.append(Bound(axis, step, self._input(prev, value, inner, value.type)))
             self._output(next_, value, read(name, {axis: Index(LAST, 1 - i)}), inner)
-            self.states.append(State(prev, next_, self._start(value, start)))
+            self.states.append(State(prev, next_, start))
         self.values[name] = replace(self.values[name], bounds=tuple(bounds))
 
-    def _start(self, value: Value, start: Read | None) -> str | None:
-        if start is None:
-            return None
-        if start.at:
-            raise _ahead(value, "the initial state is a step of another sequence")
-        return start.source
 
     def _passed(self, like: Value) -> Read:
         """The number of steps before this chunk, an input."""

@@ -36,13 +36,13 @@ from functools import partial
 import networkx as nx
 
 from rnnc.graph.edges import edge
-from rnnc.graph.names import GRADIENT, is_temporary
+from rnnc.graph.names import GRADIENT, is_temporary, owner_of
 from rnnc.graph.ops import DATA, LEAVES
 from rnnc.graph.system import System, Value, moved
 from rnnc.graph.types import BATCH, Index, Read, read
 from rnnc.passes.derivatives import RULES, SAFE
-from rnnc.passes.editor import owner_of
 from rnnc.passes.found import Found, found
+from rnnc.passes.moves import single_moves
 from rnnc.passes.terms import Part, Term, Terms
 from rnnc.source import Diagnostic, SpecError, UsageError
 
@@ -56,7 +56,7 @@ def differentiate(system: System, inputs: Sequence[str] = ()) -> System:
     :raises UsageError: one of ``inputs`` is no real input of the model.
     :raises SpecError: there is nothing to differentiate, or nothing to differentiate by.
     """
-    return _Adjoints(system, inputs).run()
+    return _Adjoints(single_moves(system), inputs).run()
 
 
 class _Adjoints(Terms):

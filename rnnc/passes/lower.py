@@ -71,9 +71,10 @@ def _contract(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> 
     left, right = o
     letters, other, out = v.attr("left"), v.attr("right"), v.attr("out")
     if out == "" and letters == other and (letters or v.over):
-        return _dot(a, emit, v, left, right)
+        return _batched(a, emit, v, o, axes) or _dot(a, emit, v, left, right)
     if v.attr("over"):
-        return _summed_outer(a, emit, v, o, axes) or _einsum(a, emit, v, o, axes)
+        made = _summed_outer(a, emit, v, o, axes) or _batched(a, emit, v, o, axes)
+        return made or _einsum(a, emit, v, o, axes)
     if "" in (letters, other) and out == letters + other:  # a number times anything
         rank = len(out)
         return emit("mul", a.align(left, axes, rank), a.align(right, axes, rank))
@@ -136,6 +137,46 @@ def _summed_outer(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes)
     sizes = [a.types[x].dims[-1] for x in arrays]
     table = a.emit(f"{v.name}:table", "crossprod", arrays, sizes)
     return emit("squeeze", table, at=(0 if o[0].rank < o[1].rank else 1,))
+
+
+def _batched(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str | None:
+    """A product that sums one dimension, for each step of those that both operands have:
+    ``matmul`` of ``[both.., left, summed]`` and ``[both.., summed, right]``; None where it is
+    something else."""
+    left, right = (
+        [*operand.axes, *v.attr(side)] for operand, side in zip(o, ("left", "right"), strict=True)
+    )
+    out = [*axes, *v.attr("out")]
+    summed = [d for d in left if d in right and d not in out]
+    both = [d for d in out if d in left and d in right]
+    mine, other = ([d for d in x if d in out and d not in both] for x in (left, right))
+    known = {*summed, *both, *mine, *other}
+    if len(summed) != 1 or max(len(mine), len(other)) != 1 or known != {*left, *right}:
+        return None  # what both have alone is cheaper as an elementwise product
+    if not both and not (mine and other):
+        return None
+    first = a.permute(o[0].array, [left.index(d) for d in (*both, *mine, *summed)])
+    second = a.permute(o[1].array, [right.index(d) for d in (*both, *summed, *other)])
+    n = len(both)
+    if not mine:
+        first = a.unsqueeze(first, (n,))
+    if not other:
+        second = a.unsqueeze(second, (n + 1,))
+    rows, columns = a.types[first].dims[-2], a.types[second].dims[-1]
+    made = [*both, *mine, *other]
+    dims = a.types[first].dims[:n]
+    kind = v.type.kind
+    target = f"{v.name}:product"
+    product = a.emit(target, "matmul", (first, second), (*dims, rows, columns), kind, v.origins)
+    gone = (*([] if mine else [n]), *([] if other else [n + 1]))
+    if gone:
+        kept = [d for i, d in enumerate(a.types[product].dims) if i not in gone]
+        if made == out:
+            return emit("squeeze", product, at=gone)
+        product = a.emit(f"{v.name}:turned", "squeeze", (product,), kept, kind, at=gone)
+    if made == out:
+        return product
+    return emit("permute", product, order=tuple(made.index(d) for d in out))
 
 
 def _feature(a: Arrays, operand: Operand, before: int) -> str:
@@ -203,6 +244,14 @@ def _repeat(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> st
 
 def _onehot(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
     return emit("onehot", o[0].array, size=whole(v.attr("size")))
+
+
+def _cumsum(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
+    return emit("cumsum", o[0].array)
+
+
+def _kth_largest(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
+    return emit("kth_largest", o[0].array, count=v.attr("count"))
 
 
 def _scatter(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
@@ -321,6 +370,8 @@ _RULES: dict[str, Rule] = {
     "onehot": _onehot,
     "gather": _gather,
     "scatter": _scatter,
+    "cumsum": _cumsum,
+    "kth_largest": _kth_largest,
     "sum": _reduce,
     "max": _reduce,
     "min": _reduce,

@@ -114,9 +114,10 @@ Statement = Compute | Loop
 class Port:
     """A named array at the edge of a model: its dimensions as callers see them (batch first).
 
-    ``role`` is ``input``, ``target``, ``state``, ``length``, ``uniform`` for what goes in;
-    ``output``, ``state``, ``loss``, ``metric``, ``count`` for what comes out. ``limit`` is k of
-    an ``index(k)``.
+    ``role`` is ``input``, ``target``, ``state``, ``context``, ``length``, ``lengths``, ``uniform``
+    for what goes in; ``output``, ``state``, ``loss``, ``metric``, ``count`` for what comes out.
+    ``limit`` is k of an ``index(k)``, ``times`` the time axes, in the order of the dimensions
+    after the batch.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Port:
     role: str
     type: ArrayType
     limit: int | None = None
+    times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -325,6 +325,22 @@ def _sum(w: Rewriter, v: Value) -> Result:
     return None
 
 
+def _weighted_sum(w: Rewriter, v: Value) -> Result:
+    """A sum over axes of numbers times vectors is a product: no array of all its terms."""
+    inner = _within(w, v, 0, "mul")
+    if inner is None or not v.over or v.reads[0].at or not w.private(v, 0):
+        return None
+    for i in (0, 1):
+        factor, rest = w.through(v, 0, i), w.through(v, 0, 1 - i)
+        if w.type(factor).rank or w.type(rest) != inner.type or not inner.type.rank:
+            continue
+        if set(v.over) <= w.axes(factor) & w.axes(rest):
+            letters = "ijk"[: inner.type.rank]
+            attrs = (("left", ""), ("right", letters), ("out", letters), ("over", v.over))
+            return replace(v, op="contract", reads=(factor, rest), attrs=attrs)
+    return None
+
+
 RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(MAPS - {"copy", "stop_gradient"}, (_narrow,))
 for _op, _rules in {
     "copy": (_alias,),
@@ -341,6 +357,6 @@ for _op, _rules in {
     "transpose": (_transpose,),
     "slice": (_slice,),
     "broadcast": (_broadcast,),
-    "sum": (_sum, _sign_outwards),
+    "sum": (_sum, _sign_outwards, _weighted_sum),
 }.items():
     RULES[_op] = (*_rules, *RULES.get(_op, ()))

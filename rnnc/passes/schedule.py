@@ -125,8 +125,10 @@ class _Schedule:
             limit = given if isinstance(given, int) else None
         carried = (*self.system.states, *self.system.updates)
         state = any(s.prev == name for s in carried) and value.op != "param"
-        role = "state" if state else value.op
-        port = Port(name, name, role, outside, limit)
+        role = "lengths" if "lengths" in dict(value.attrs) else "state" if state else value.op
+        role = "context" if name in self.system.contexts else role
+        times = tuple(a for a in value.axes if a != BATCH)
+        port = Port(name, name, role, outside, limit, times)
         (self.params if value.op == "param" else self.inputs).append(port)
         arrays.types[name] = outside
         array = name
