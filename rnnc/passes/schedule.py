@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import networkx as nx
 
-from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.cycles import Recurrence
 from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
@@ -21,11 +21,12 @@ from rnnc.passes.levels import Level
 from rnnc.passes.lower import lower
 from rnnc.passes.moves import single_moves
 from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement, flat
+from rnnc.passes.spread import clusters, spared
 
 
 def schedule(system: System) -> Plan:
     """The plan of a system all of whose sizes are numbers."""
-    return _Schedule(single_moves(system)).plan()
+    return _Schedule(spared(single_moves(system))).plan()
 
 
 class _Schedule:
@@ -47,7 +48,7 @@ class _Schedule:
 
     def plan(self) -> Plan:
         system = self.system
-        self._compute(self.top, list(system.values), recurrences(system), set(system.results))
+        self._compute(self.top, list(system.values), clusters(system), set(system.results))
         outputs = self._outputs()
         setup, body = self._split()
         axes = self._axis_sources(body)  # may add an input
