@@ -268,5 +268,4 @@ CODES: dict[str, str] = {
     "RNN043": "name of a gradient",
     # parsed already, given a meaning by later versions
     "RNN092": "LaTeX",
-    "RNN093": "drawing from an axis",
 }

@@ -482,7 +482,7 @@ def test_one_step_has_no_axis() -> None:
         assert all(set(v.axes) <= {BATCH} for v in step.values.values()), name
         assert set(step.axes) == {BATCH}
         assert schedule(step).loops == ()
-    stepped = one_step(carry(library("LSTM")))
+    stepped = one_step(carry(library("LSTM")), "t")
     assert set(stepped.axes) == {BATCH}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Set
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression
 from rnnc.backends.numpy_writer import Writer
+from rnnc.graph.names import owner_of
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Carried, Compute, Loop, reads_of, results_of
 
@@ -145,7 +146,7 @@ class LoopWriter:
         for name, first in leader.items():
             groups.setdefault(first, [first]).append(name)
         for first, names in groups.items():
-            written = [x for x in names if "." not in x]
+            written = [x for x in names if owner_of(x) == x]
             chosen = self.w.names[written[-1] if written else first]
             for name in names:
                 self.w.names[name] = chosen

@@ -70,6 +70,7 @@ class _Module(Writer):
 
     def _prepare(self) -> None:
         plan = self.plan
+        self.line('@np.errstate(all="ignore")  # infinities are values like others')
         self.line("def prepare(weights):")
         self.indent = "    "
         self.line('"""What depends on the weights alone; give the result to ``run``."""')
@@ -97,7 +98,7 @@ class _Module(Writer):
 
     def _run(self) -> None:
         plan = self.plan
-        self.line('@np.errstate(all="ignore")  # infinities are values like others')
+        self.line('@np.errstate(all="ignore")')
         self.line("def run(prepared, inputs):")
         self.indent = "    "
         self.line('"""From a dict of inputs to a dict of outputs, sequences first.')

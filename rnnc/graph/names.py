@@ -46,5 +46,18 @@ def canonical(name: str) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether the compiler made up the name: it ends in a dot and a number (``a.1``, ``a.1@3``)."""
-    return re.search(r"\.\d+(@[-\d,]+)?$", name) is not None
+    """Whether the compiler made up the name: it ends in a dot and a number (``a.1``,
+    ``a.1@3``, ``a.1@s1@t3``)."""
+    return re.search(r"\.\d+(@\w*-?[\d,-]+)*$", name) is not None
+
+
+_MADE = re.compile(
+    r"(\.(\d+|bound\d*|sum|fixed|part|tanh|scaled?|by|half|wide|each|moved|columns|product|joined"
+    r"|sequence)|\.from_.*?)+(?=(@\w*-?[\d,-]+)*$)"
+)
+
+
+def owner_of(name: str) -> str:
+    """The equation that a part of an expression belongs to: ``f`` of ``f.4``, and ``f.c``, which
+    a layer gives, of ``f.c.4``."""
+    return _MADE.sub("", name) or name

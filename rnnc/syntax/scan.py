@@ -108,7 +108,7 @@ def read_source(path: str | Path) -> Source:
                 )
             ]
         ) from None
-    source = Source(text, str(path))
+    source = Source(text, str(path), str(path))
     check_text(source)
     return source
 

@@ -176,10 +176,15 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """One name of a ``dim`` statement and its default."""
+    """One name of a ``dim`` statement and its default.
+
+    That of a ``late`` one (a layer's, which its arguments tell) holds only where the equations
+    leave the size open.
+    """
 
     name: str
     default: Expr | None
+    late: bool = False
     span: Span = _span()
 
 
@@ -283,6 +288,16 @@ class LayerStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class Argument:
+    """An input of a layer and what it is in a call. No text spells it: it takes the place of
+    the ``input`` where calls are written out."""
+
+    item: Declared
+    value: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class LatexStatement:
     """``$$ … $$``, the text between the dollar signs as it stands."""
 
@@ -303,6 +318,7 @@ Statement = (
     | OutputStatement
     | UseStatement
     | LayerStatement
+    | Argument
     | LatexStatement
 )
 

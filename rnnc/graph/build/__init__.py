@@ -1,6 +1,7 @@
 """From the syntax tree of a model to its System.
 
-``scope`` collects the names (sizes in ``dims``), ``resolve`` turns expressions into nodes
+``expand`` writes the calls of layers out (``layers``, ``instance``, ``instantiate``), ``scope``
+collects the names (sizes in ``dims``), ``resolve`` turns expressions into nodes
 (``calls``, ``functions``), ``infer`` finds their shapes by the ``rules`` of the operations and
 ``kinds`` their kinds, ``lower`` makes the Values; ``losses`` is what a model is trained on.
 ``problems`` collects what is wrong. Only this package knows the syntax tree.
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rnnc.graph.build.expand import expand
 from rnnc.graph.build.infer import Inference
 from rnnc.graph.build.kinds import infer_kinds
+from rnnc.graph.build.layers import Load
 from rnnc.graph.build.losses import Objectives, check_objectives, lower_objectives, objectives
 from rnnc.graph.build.lower import Lowering
 from rnnc.graph.build.nodes import Node, walk_nodes
@@ -30,13 +33,18 @@ def build(
     model: tree.Model,
     sizes: Mapping[str, int] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    file: tree.File | None = None,
+    load: Load | None = None,
 ) -> System:
     """The System of a model.
 
-    ``sizes`` sets dims; ``shapes`` gives the shapes of ``any`` inputs. Raises SpecError with
-    every problem found in the model.
+    ``sizes`` sets dims; ``shapes`` gives the shapes of ``any`` inputs. Layers are the other
+    models of its ``file``, and those that ``load`` finds. Raises SpecError with every problem
+    found in the model; what is wrong with the use of layers is told first.
     """
     problems = Problems()
+    file = file or tree.File((model,), model.span.source)
+    model = expand(model, file, load, problems)
     scope = Scope(model, sizes or {}, problems)
     for name, shape in (shapes or {}).items():
         scope.give_shape(name, shape)
@@ -68,7 +76,7 @@ def build(
 def _outputs(model: tree.Model, scope: Scope, problems: Problems) -> list[str]:
     """The values to return: those stated, or every equation that no other equation reads."""
     stated = [n for s in model.statements if isinstance(s, tree.OutputStatement) for n in s.names]
-    equations = [v for v in scope.variables.values() if v.role == "equation"]
+    equations = [v for v in scope.variables.values() if v.role == "equation" and not v.inner]
     if stated:
         for name in stated:
             _check_output(name, scope, problems)
@@ -91,7 +99,8 @@ def _outputs(model: tree.Model, scope: Scope, problems: Problems) -> list[str]:
 def _check_output(name: tree.Name, scope: Scope, problems: Problems) -> None:
     known = scope.variables.get(name.name)
     if known is None:
-        equations = [v.name for v in scope.variables.values() if v.role == "equation"]
+        values = scope.variables.values()
+        equations = [v.name for v in values if v.role == "equation" and not v.inner]
         hint = suggestion(name.name, equations)
         if hint is None and equations:
             hint = "an output is the name of an equation, without index"

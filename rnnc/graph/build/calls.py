@@ -18,7 +18,6 @@ class Calls(ABC):
 
     scope: Scope
     problems: Problems
-    layers: set[str]
 
     @abstractmethod
     def node(self, expr: tree.Expr) -> Node: ...
@@ -104,10 +103,8 @@ class Calls(ABC):
 
     def _not_a_function(self, expr: tree.Call) -> Node:
         name, span = expr.function, head(expr.span)
-        if name in self.layers:
-            return self.bad(expr.span)  # its `use` or `layer` was reported
-        if expr.options:
-            return self.later("RNN090", "models as layers", expr.span)
+        if span.source.caller is not None:
+            name = span.text  # as the layer says it
         if name in DISTRIBUTIONS:
             usage = DISTRIBUTIONS[name].usage
             return self.fail(

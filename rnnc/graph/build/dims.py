@@ -28,6 +28,7 @@ class Dims:
         self.given = self._check_given(model, given)
         self._impossible: set[Size] = set()
         self._defaults: dict[str, tree.Expr | None] = {}
+        self._late: dict[str, tree.Expr] = {}  # defaults that hold only for what stays open
         for statement in model.statements:
             if isinstance(statement, tree.DimStatement):
                 for item in statement.dims:
@@ -65,7 +66,10 @@ class Dims:
             )
             return
         self.spans[item.name] = head(item.span)
-        self._defaults[item.name] = None if item.name in self.given else item.default
+        open_ = item.late or item.name in self.given
+        self._defaults[item.name] = None if open_ else item.default
+        if item.late and item.default is not None and item.name not in self.given:
+            self._late[item.name] = item.default
 
     def _check_known(self, model: tree.Model) -> None:
         for name in self.given:
@@ -112,6 +116,12 @@ class Dims:
             self.values[name] = self.given[name]
         else:
             self.values[name] = None if default is None else self.size(default)
+
+    def late(self) -> dict[str, Size]:
+        """The sizes that the arguments of layers have not told, by the layers' own defaults."""
+        found = {n: self.size(e) for n, e in self._late.items()}
+        self._late = {}
+        return {n: size for n, size in found.items() if size is not None}
 
     def _circle(self, names: list[str]) -> None:
         for name in names:
@@ -196,6 +206,8 @@ class Dims:
     def _named(self, name: str, expr: tree.Expr) -> Size:
         if name in self:
             value = self.values.get(name)
+            if "." in name and value is not None:
+                return value  # a layer's sizes are those of its caller
             # a dim given by an expression stands for it; one given by a number keeps
             # its name, so that [m, n] and [n, m] differ even where m = n
             return value if isinstance(value, Dim) and name not in self.given else dim(name)
@@ -203,6 +215,9 @@ class Dims:
             raise _NotSize("RNN036", f"`{name}` is {self.other[name]}, not a size", expr)
         if name in FUNCTIONS:
             raise _NotSize("RNN036", f"`{name}` is a function, not a size", expr)
+        if expr.span.source.caller is not None:  # as the layer says it
+            name = expr.span.text
+            raise _NotSize("RNN010", f"unknown size `{name}`", expr, f"declare it: dim {name}")
         hint = suggestion(name, self) or f"declare it: dim {name}"
         raise _NotSize("RNN010", f"unknown size `{name}`", expr, hint)
 

@@ -228,6 +228,14 @@ def categorical_loss(span: Span, y: Node, p: Node) -> Node:
     return _negative_log_likelihood(span, p, y)
 
 
+def choice_loss(span: Span, y: Node, p: Node, over: str) -> Node:
+    """``-log p[s = y]``, of a choice among the steps of an axis."""
+    step = Node("step", span, attrs={"axis": over}, axes=frozenset((over,)))
+    chosen = map_node("eq", span, step, y)
+    log = map_node("where", span, chosen, map_node("log", span, p), number(0.0, span))
+    return map_node("neg", span, reduce_node("sum", span, log, over))
+
+
 @dataclass(frozen=True)
 class DistributionForm:
     """How a distribution is written, what its variable is (``index`` or ``real``), its loss."""

@@ -15,7 +15,7 @@ from rnnc.graph.build.least import least_shapes
 from rnnc.graph.build.mismatch import Mismatch, Shape, Teller
 from rnnc.graph.build.nodes import Node
 from rnnc.graph.build.order import Worklist
-from rnnc.graph.build.problems import Problems, shape_text
+from rnnc.graph.build.problems import Problems, shape_text, short
 from rnnc.graph.build.scope import Scope, Variable
 from rnnc.graph.types import Dim, Size, dim, divide, names_of, substitute
 from rnnc.source import Span
@@ -191,6 +191,8 @@ class Inference:
         self.current = v
         if v.node is not None:
             self._equal(v, v.node, v.span, fills=v.fills)
+            if v.argument and v.range is not None:
+                self._range(v, v.range, v.node)
         for b in v.boundaries:
             if b.node is not None:
                 self._equal(v, b.node, b.span, fills=True)
@@ -215,6 +217,18 @@ class Inference:
             v.bad = True
             self.teller.equation(v, span, node, mismatch.code, span is not v.span)
 
+    def _range(self, v: Variable, own: Size, node: Node) -> None:
+        """What stands for the ``index(k)`` of a layer is one of as many, as far as is known."""
+        other = None if node.variable is None else node.variable.range
+        try:
+            if other is not None and not v.bad:
+                self.unify(own, other)
+        except Mismatch:
+            v.bad = True
+            labels = [(v.span, f"`{v.name}` is index({self.resolve(own)})")]
+            message = f"`{short(node.span.text)}` is index({self.resolve(other or 0)})"
+            self.problems.add("RNN030", message, node.span, labels=labels)
+
     def _guess(self) -> bool:
         """Settle one open shape by the likeliest reading; False where there is none left."""
         found = least_shapes(self.scope, self.steps, self.shape)
@@ -233,7 +247,10 @@ class Inference:
             if owner.role in ("equation", "input", "target"):
                 self._settle(owner, ())
                 return True
-        return False
+        late = {n: s for n, s in self.dims.late().items() if self.flexible(n)}
+        for name, size in late.items():
+            self._bind(name, size)
+        return bool(late)
 
     def _settle(self, v: Variable, shape: Shape) -> None:
         v.shape = shape

@@ -55,7 +55,7 @@ def _advance(step: Node | Variable) -> bool:
             return False
         step.own_kind = kind
         return True
-    if step.role not in ("equation", "const") or step.kind == "real":
+    if step.role not in ("equation", "const") or step.kind == "real" or step.argument:
         return False
     kind = join([n.kind for n in step.nodes])
     if kind is None or kind == step.kind or (step.kind is not None and kind != "real"):
@@ -185,7 +185,11 @@ class _Check:
                 message = f"`{v.name}` is {_WORDS[v.kind]}, and this is {_WORDS[n.kind]}"
                 hint = _as_number(n) if n.kind == "flag" else "a flag is a comparison: x > 0"
                 self._wrong(n.span, message, [(v.span, f"`{v.name}` is {_WORDS[v.kind]}")], hint)
-            elif v.role in ("input", "target") and v.kind == "index" and n.kind == "real":
+            elif (
+                (v.role in ("input", "target") or v.argument)
+                and v.kind == "index"
+                and n.kind == "real"
+            ):
                 message = f"`{v.name}` is a whole number, and this is real"
                 self._wrong(n.span, message, [(v.span, "declared here")])
 

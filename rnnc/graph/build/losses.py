@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rnnc.graph.build.functions import DISTRIBUTIONS, map_node, number, reduce_node
+from rnnc.graph.build.functions import (
+    DISTRIBUTIONS,
+    choice_loss,
+    map_node,
+    number,
+    reduce_node,
+)
 from rnnc.graph.build.kinds import check_condition
 from rnnc.graph.build.lower import Lowering
 from rnnc.graph.build.nodes import Node, walk_nodes
@@ -18,6 +24,7 @@ from rnnc.graph.build.problems import (
     FOREIGN_DISTRIBUTIONS,
     Problems,
     head,
+    listed,
     shape_text,
     short,
     suggestion,
@@ -54,6 +61,7 @@ class Observed:
     kind: str
     parameters: tuple[Node, ...]
     when: Node | None
+    over: str | None = None
 
 
 @dataclass(eq=False)
@@ -124,9 +132,13 @@ def _observe(
         hint = hint or f"there are: {', '.join(d.usage for d in DISTRIBUTIONS.values())}"
         message = f"unknown distribution `{call.function}`"
         problems.add("RNN015", message, head(call.span), hint=hint)
-    elif call.over:
-        message = "a choice among the steps of an axis is not compiled by this version"
-        problems.add("RNN093", message, call.span)
+    elif call.over and (call.function != "categorical" or len(call.over) != 1):
+        message = f"`{call.function}[{', '.join(call.over)}]` is no distribution"
+        hint = "a choice among the steps of an axis s is categorical[s](p[s])"
+        problems.add("RNN015", message, head(call.span), hint=hint)
+    elif call.over and call.over[0] not in scope.axes:
+        message = f"`{call.over[0]}` is no axis of this model"
+        problems.add("RNN020", message, head(call.span), hint=f"it has {listed(list(scope.axes))}")
     elif len(call.args) != form.arity:
         plural = "s" if form.arity > 1 else ""
         message = f"{call.function} takes {form.arity} parameter{plural}, not {len(call.args)}"
@@ -141,19 +153,46 @@ def _observe(
             labels=[(call.span, "because it is distributed so")],
         )
     else:
+        over = call.over[0] if call.over else None
+        if not _counts_steps(v, call, over, scope):
+            return
         parameters = tuple(resolver.node(a) for a in call.args)
         when = None if v.when is None else resolver.node(v.when)
         here = Node("read", v.span, variable=v, axes=frozenset(v.axes))
-        node = form.loss(call.span, here, *parameters)
-        fits = [_fits(v, p, scope) for p in (*parameters, when) if p is not None]
+        if over is None:
+            node = form.loss(call.span, here, *parameters)
+        else:
+            node = choice_loss(call.span, here, parameters[0], over)
+        fits = [_fits(v, p, scope, over) for p in parameters]
+        if when is not None:
+            fits.append(_fits(v, when, scope))
         if all(fits):
             found.losses.append(Scalar(v.name, node, v.axes, when, v.span))
-            found.observed[v.name] = Observed(call.function, parameters, when)
+            found.observed[v.name] = Observed(call.function, parameters, when, over)
 
 
-def _fits(v: Variable, node: Node, scope: Scope) -> bool:
-    """A parameter (or the condition) varies over no axis that the target does not have."""
-    extra = sorted(node.axes - set(v.axes))
+def _counts_steps(v: Variable, call: tree.Call, over: str | None, scope: Scope) -> bool:
+    """A choice among steps is a step, any other is none; reports where it is not so."""
+    wanted = None if over is None else scope.length_name(over)
+    if v.steps == wanted:
+        return True
+    declared = f"index({v.steps})" if v.steps else "index(k)"
+    if wanted is None:
+        axis = scope.axis_of_length(v.steps or "")
+        hint = f"a choice among them is {call.function}[{axis}](…)"
+        message = f"`{v.name}` is a step, 1 to {v.steps}"
+    else:
+        hint = f"declare it index({wanted}): its values are steps of {over}, 1 to {wanted}"
+        message = f"`{v.name}` is chosen among the steps of {over}, and declared {declared}"
+    labels = [(head(call.span), "because it is distributed so")]
+    scope.problems.add("RNN033", message, v.span, labels=labels, hint=hint)
+    return False
+
+
+def _fits(v: Variable, node: Node, scope: Scope, over: str | None = None) -> bool:
+    """A parameter (or the condition) varies over no axis that the target does not have, but for
+    that of the choice."""
+    extra = sorted(node.axes - {*v.axes, over})
     if not extra:
         return True
     axis = extra[0]
@@ -228,7 +267,7 @@ def lower_objectives(found: Objectives, lowering: Lowering) -> Lowered:
         lowering.base = name
         reads = tuple(lowering.coerce(p, "real") for p in o.parameters)
         when = None if o.when is None else lowering.value(o.when)
-        out.targets[name] = Distribution(o.kind, reads, when)
+        out.targets[name] = Distribution(o.kind, reads, when, o.over)
     return out
 
 

@@ -52,6 +52,8 @@ class Lowering:
             attrs.append(("init", _initialiser(v.initialiser, len(shape))))
         elif v.range is not None:
             attrs.append(("range", v.range))
+        elif v.steps is not None:
+            attrs.append(("steps", v.steps))
         self.values[v.name] = Value(
             v.name, v.role, (), Type(kind, shape), self.axes_of(v), tuple(attrs), (), (v.span,)
         )

@@ -80,6 +80,8 @@ class Teller:
         """Report a right side that is not what its variable is."""
         what = f"the boundary `{span.text}`" if boundary else f"the right side of `{v.name}`"
         own = shape_text(v.shape)
+        if v.argument and not boundary:
+            what = f"the argument `{short(node.span.text)}`"
         self.problems.add(
             code,
             f"{what} is {shape_text(self.shape(node))}, but `{v.name}` is {own}",

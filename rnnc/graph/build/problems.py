@@ -59,7 +59,7 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
-        self._seen: set[tuple[str, int, int]] = set()
+        self._seen: set[tuple[str, str, int, int, str]] = set()
 
     def add(
         self,
@@ -74,7 +74,9 @@ class Problems:
 
         Raises SpecError when there are enough of them.
         """
-        place = (code, span.start, span.end)
+        # what is wrong with a layer itself is told at its first call alone
+        call = message if span.source.caller else ""
+        place = (code, span.source.name, span.start, span.end, call)
         if place in self._seen:
             return
         self._seen.add(place)
@@ -86,7 +88,7 @@ class Problems:
     def stop(self) -> None:
         """Raise SpecError, in the order of the text, if anything was found."""
         if self.found:
-            raise SpecError(sorted(self.found, key=lambda d: d.span.start if d.span else 0))
+            raise SpecError(sorted(self.found, key=lambda d: d.span.order if d.span else (0, 0)))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:

@@ -40,26 +40,17 @@ class Resolver(Calls):
         self.scope = scope
         self.problems = scope.problems
         self.latex = False
-        self.layers = self._layers()
+        self._later_statements()
 
-    def _layers(self) -> set[str]:
-        names: set[str] = set()
+    def _later_statements(self) -> None:
         for s in self.scope.model.statements:
-            if isinstance(s, tree.UseStatement):
-                names |= {n.name for n in s.names}
-                self.later("RNN090", "models as layers (`use`)", s.span)
-            elif isinstance(s, tree.LayerStatement):
-                names |= {s.name, s.call.function}
-                self.later("RNN090", "named layers (`layer`)", s.span)
-            elif isinstance(s, tree.LatexStatement):
+            if isinstance(s, tree.LatexStatement):
                 self.latex = True
                 self.later("RNN092", "LaTeX equations (`$$`)", s.span)
-        return names
 
     def later(self, code: str, what: str, span: Span) -> Node:
         """What is part of the language, but not of this version."""
         hint = {
-            "RNN090": "write the layer's equations into the model",
             "RNN092": "write the equation in plain form, such as h[t] = tanh(W h[t-1] + b)",
         }[code]
         return self.fail(code, f"{what} are not compiled by this version", span, hint)
@@ -99,8 +90,6 @@ class Resolver(Calls):
     def _split(self, expr: tree.Expr, count: int) -> Node:
         """What is taken apart by ``(a[t], b[t]) = split(…, 2)``."""
         if not isinstance(expr, tree.Call) or expr.function != "split":
-            if isinstance(expr, tree.Call) and (expr.function in self.layers or expr.options):
-                return self.node(expr)
             return self.fail(
                 "RNN014",
                 "several names on the left take the parts of a split",
@@ -133,13 +122,19 @@ class Resolver(Calls):
         name = place.variable.name if place.variable else None
         hint: str | None
         if boundary is not None:
-            message = f"{what}, but the boundary `{boundary.span.text}` is one value"
-            hint = f"its first step is {name}[1]" if name else None
+            alone = "is one value" if not allowed else f"varies over {' and '.join(allowed)} alone"
+            message = f"{what}, but the boundary `{boundary.span.text}` {alone}"
+            hint = f"its first step is {_at(place, axis, '1')}" if name else None
         else:
-            message = f"{what}, but `{v.name}` is the same at every step"
-            read = f"read one step ({name}[{length}] is the last) " if name else ""
-            hint = f"write {v.name}[{axis}], {read}or add them up: sum[{axis}](…)"
-        labels = [] if boundary else [(head(v.span), f"`{v.name}` has no index")]
+            alone = f"varies over {' and '.join(allowed)} alone"
+            alone = alone if allowed else "is the same at every step"
+            message = f"{what}, but `{v.name}` {alone}"
+            read = f"read one step ({_at(place, axis, length)} is the last) " if name else ""
+            hint = f"write {v.name}[{', '.join((*allowed, axis))}], {read}"
+            if v.argument:
+                hint = read
+            hint += f"or add them up: sum[{axis}](…)"
+        labels = [] if boundary or allowed else [(head(v.span), f"`{v.name}` has no index")]
         self.problems.add("RNN021", message, place.span, labels=labels, hint=hint)
         v.bad = True
 
@@ -289,8 +284,11 @@ class Resolver(Calls):
 
     def _unknown(self, name: str, span: Span, indexed: bool = False) -> Node:
         scope = self.scope
-        if self.latex or name.split(".")[0] in self.layers:
+        if self.latex:
             return self.bad(span)  # it may well be defined there
+        if span.source.caller is not None:
+            name = head(span).text  # as the layer says it
+            return self.fail("RNN010", f"unknown name `{name}`", head(span))
         if name in ("T", "t"):
             has = f"its axis is {listed(list(scope.axes))}"
             return self.fail("RNN020", f"this model has no axis for `{name}`", span, has)
@@ -338,7 +336,9 @@ class Resolver(Calls):
                 "RNN020",
                 f"`{name}` has {count}, {own}, not {len(expr.index)}",
                 span,
-                f"a part of a vector is slice({name}[{own}], i, j)",
+                f"a part of a vector is slice({name}[{own}], i, j)"
+                if len(expr.index) > len(v.axes)
+                else f"say at which step of each axis: {name}[{own}] is this one",
             )
         at: list[tuple[str, Index]] = []
         axes: set[str] = set()
@@ -383,3 +383,11 @@ class Resolver(Calls):
             return self.fail("RNN020", "a table is looked up by one index", expr.span, hint)
         table = Node("read", head(expr.span), variable=v)
         return whole_node("gather", expr.span, table, self.node(expr.index[0]))
+
+
+def _at(read: Node, axis: str, step: str) -> str:
+    """A read as it would be at one step of an axis: ``x[i, 1]``."""
+    assert read.variable is not None
+    at = dict(read.at)
+    steps = [step if at.get(a, Index(a)).base == axis else a for a in read.variable.axes]
+    return f"{read.variable.name}[{', '.join(steps)}]"

@@ -33,8 +33,9 @@ class Boundary:
 class Variable:
     """A name with a value: how it came about, its axes, and what inference finds out.
 
-    ``range`` is k of an ``index(k)``; ``part`` is (i, n) where a multiple assignment takes the
-    i-th of n parts; ``bad`` marks a value of which an error was already reported.
+    ``argument`` is an input of a layer, whose kind and shape are declared; ``range`` is k of an
+    ``index(k)``; ``part`` is (i, n) where a multiple assignment takes the i-th of n parts;
+    ``bad`` marks a value of which an error was already reported.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Variable:
     shape: tuple[Size, ...] | None = None
     kind: Kind | None = None
     range: Size | None = None
+    steps: str | None = None
     expr: tree.Expr | None = None
     part: tuple[int, int] | None = None
     initialiser: tree.Name | tree.Call | None = None
@@ -54,6 +56,12 @@ class Variable:
     batch: bool = False
     fills: bool = False  # a declared shape that a scalar expression may fill
     bad: bool = False
+    argument: bool = False
+
+    @property
+    def inner(self) -> bool:
+        """Whether it belongs to a layer."""
+        return "." in self.name
 
     @property
     def nodes(self) -> list[Node]:
@@ -95,6 +103,9 @@ class Scope(Axes):
                         variable.expr = value
                         variable.kind = None
                         variable.fills = variable.shape is not None
+                case tree.Argument(item=item, value=value):
+                    if variable := self._declare(item, "equation"):
+                        variable.expr, variable.argument = value, True
                 case tree.TargetStatement(item=item, distribution=distribution, when=when):
                     if variable := self._declare(item, "target"):
                         variable.distribution, variable.when = distribution, when
@@ -107,6 +118,9 @@ class Scope(Axes):
                 known = tuple(s for s in shape if s is not None)
                 variable.bad = len(known) < len(shape)
                 variable.shape = None if variable.bad else known
+            case tree.IndexType(size=tree.Name(name=name)) if self.axis_of_length(name):
+                variable.steps = name
+                variable.kind, variable.shape = "index", ()
             case tree.IndexType(size=size_expr):
                 variable.range = self.dims.shape_size(size_expr)
                 variable.kind, variable.shape = "index", ()
@@ -301,6 +315,12 @@ class Scope(Axes):
             return False
         variable.bad = not self.check_name(name, span) or variable.bad
         self.variables[name] = variable
+        if twice := next((a for a in variable.axes if variable.axes.count(a) > 1), None):
+            message = f"`{name}` has the axis {twice} twice"
+            hint = f"declare another axis of this length: axis u : {self.length_name(twice)}"
+            self.problems.add("RNN020", message, variable.span, hint=hint)
+            variable.bad = True
+            return False
         return True
 
     def check_name(self, name: str, span: Span) -> bool:
@@ -316,8 +336,6 @@ class Scope(Axes):
                 hint = "write `loss expr`: it is added up over the steps"
         elif name in FUNCTIONS and name != "sigma":
             why = "a function"
-        elif "." in name:
-            why = "the inner value of a layer"
         if why:
             message = f"`{name}` is {why}; choose another name"
             self.problems.add("RNN012", message, span, hint=hint)
