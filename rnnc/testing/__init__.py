@@ -21,7 +21,6 @@ from rnnc.testing.agreement import (
     COLUMNS,
     NOT_CAUSAL,
     TOLERANCE,
-    Arrays,
     agreement_table,
     assert_all_agree,
     random_data,
@@ -29,6 +28,7 @@ from rnnc.testing.agreement import (
     reference,
     relative_error,
 )
+from rnnc.testing.alone import Arrays
 from rnnc.testing.gradients import (
     GRADIENT_TOLERANCE,
     Difference,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,15 @@ from rnnc.graph.names import canonical
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, whole
 from rnnc.runtime.ports import dtype_of, uniform
-from rnnc.runtime.reference import evaluate
 from rnnc.runtime.weights import Weights
 from rnnc.source import SpecError
+from rnnc.spec_files import library
+from rnnc.testing.alone import Arrays as Arrays
+from rnnc.testing.alone import Lengths, Steps, by_axis, meaning, padded, shape_of, spread
 
 if TYPE_CHECKING:
     from rnnc.runtime.numpy_model import NumpyModel
     from rnnc.runtime.onnx_model import OnnxModel
-
-Arrays = dict[str, NDArray[Any]]
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
 NOT_CAUSAL = "RNN042"
@@ -32,8 +32,9 @@ NOT_CAUSAL = "RNN042"
 # ---------------------------------------------------------------- what goes in
 
 
-def random_data(spec: Spec, batch: int, steps: int, seed: int = 0) -> Arrays:
-    """Random inputs and targets of a spec: ``batch`` sequences of ``steps`` steps.
+def random_data(spec: Spec, batch: int, steps: Steps, seed: int = 0) -> Arrays:
+    """Random inputs and targets of a spec: ``batch`` sequences of ``steps`` steps, which may
+    differ by axis (``{"s": 3, "t": 5}``).
 
     Real entries are standard normal (0 or 1 where a target is Bernoulli), ``index(k)`` is
     uniform over 0..k-1, flags are fair coins. Shapes are ``[batch, T, *features]``, without
@@ -43,13 +44,14 @@ def random_data(spec: Spec, batch: int, steps: int, seed: int = 0) -> Arrays:
     :raises SpecError: sizes of the spec are open.
     """
     system = spec.bound
+    times = by_axis(system, steps)
     out: Arrays = {}
     for v in system.inputs:
         rng = _generator(v.name, seed)
-        shape = shape_of(v, batch, steps)
+        shape = shape_of(v, batch, times)
         drawn = system.targets.get(v.name)
         if v.type.kind == "index":
-            out[v.name] = rng.integers(0, whole(v.attr("range")), shape)
+            out[v.name] = rng.integers(*_values(system, v, times), shape)
         elif v.type.kind == "flag":
             out[v.name] = rng.random(shape) < 0.5
         elif drawn is not None and drawn.kind == "bernoulli":
@@ -74,15 +76,17 @@ def random_weights(spec: Spec, seed: int = 0, noise: float = 0.1) -> Weights:
     }
 
 
+def _values(system: System, v: Value, times: Mapping[str, int]) -> tuple[int, int]:
+    """The least value of an index, and the number after the largest."""
+    attrs = dict(v.attrs)
+    if "range" in attrs:
+        return 0, whole(attrs["range"])  # type: ignore[arg-type]
+    axis = next(a for a in system.axes.values() if a.length == attrs["steps"])
+    return 1, times[axis.name] + 1
+
+
 def _generator(name: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, *name.encode()])
-
-
-def shape_of(value: Value, batch: int, steps: int) -> tuple[int, ...]:
-    """The shape of a value's array, batch first."""
-    times = [steps for a in value.axes if a != BATCH]
-    lead = [batch] if BATCH in value.axes else []
-    return (*lead, *times, *(whole(s) for s in value.type.shape))
 
 
 # ---------------------------------------------------------------- what it means
@@ -94,7 +98,8 @@ def reference(
     weights: Mapping[str, ArrayLike],
     *,
     batch: int,
-    steps: int,
+    steps: Steps,
+    lengths: Lengths | None = None,
     training: bool = False,
     seed: int = 0,
     dtype: str = "float64",
@@ -102,40 +107,20 @@ def reference(
     """Outputs, losses and metrics by the definition of the equations, in float64.
 
     ``data`` are inputs and targets, ``weights`` the parameters, by name. Dropout uses the
-    numbers that a compiled model of this ``dtype`` draws from ``seed``.
+    numbers that a compiled model of this ``dtype`` draws from ``seed``. With ``lengths`` (of each
+    sequence, by axis) every sequence is evaluated alone, by its own T.
 
     :raises DataError: an array is missing or does not fit.
     :raises SpecError: sizes of the spec are open.
     """
     system = spec.bound
     given = {canonical(n): np.asarray(a) for n, a in (*weights.items(), *data.items())}
-    found = meaning(system, given, batch=batch, steps=steps, training=training, seed=seed,
-                    dtype=dtype)  # fmt: skip
+    found = meaning(system, given, batch=batch, steps=by_axis(system, steps),
+                    lengths=lengths, training=training, seed=seed, dtype=dtype)  # fmt: skip
     shown = {n: n for n in system.outputs}
     for table in (system.losses, system.metrics, system.counts):
         shown.update(table)
     return {name: found[value] for name, value in shown.items()}
-
-
-def meaning(
-    system: System,
-    given: Mapping[str, NDArray[Any]],
-    *,
-    batch: int,
-    steps: int,
-    training: bool = False,
-    seed: int = 0,
-    dtype: str = "float64",
-    wanted: Sequence[str] | None = None,
-) -> Arrays:
-    """What :func:`rnnc.runtime.reference.evaluate` gives for a system whose lengths may be told
-    by no data, with the random numbers that a compiled model draws from ``seed``."""
-    given = dict(given)
-    for v in system.leaves("uniform"):
-        shape = shape_of(v, batch, steps)
-        given[v.name] = uniform(v.name, shape, seed, dtype).astype(np.float64)
-    lengths = dict.fromkeys(system.time_axes(), steps) | {BATCH: batch}
-    return evaluate(system, given, lengths=lengths, training=training, wanted=wanted)
 
 
 def relative_error(found: ArrayLike, wanted: ArrayLike) -> float:
@@ -167,7 +152,7 @@ def assert_all_agree(
     spec: Spec,
     *,
     batch: int,
-    steps: int,
+    steps: Steps,
     dtype: str = "float64",
     seed: int = 0,
     rtol: float | None = None,
@@ -175,14 +160,20 @@ def assert_all_agree(
     weights: Mapping[str, ArrayLike] | None = None,
     training: bool = False,
     unrolled: bool = True,
+    lengths: Lengths | None = None,
 ) -> dict[str, float]:
     """Check that everything a spec compiles to gives what its equations say.
 
     The statement is: *reference = NumPy = NumPy unrolled = ONNX = ONNX unrolled = NumPy step by
     step = ONNX step by step*, for all outputs, and but for the last two for all losses, metrics
-    and counts. Whether the model can run step by step is the compiler's to say; those forms are
-    left out where it cannot. With ``training`` dropout drops, and they are left out, too. So are,
+    and counts. Of several time axes all are unrolled, and each alone; ``steps`` may differ by
+    axis (``{"s": 3, "t": 5}``). Whether the model can run step by step is the compiler's to say;
+    those forms are left out where it cannot. With ``training`` dropout drops, and they are left
+    out, too. So are,
     without ``unrolled``, the unrolled forms, which take long to compile for hundreds of steps.
+
+    With ``lengths`` (``{"t": [5, 1, 3]}``) the statement is that each sequence of the batch is as
+    it is alone; past its end the data are made NaN, -1 or true. No form runs step by step then.
 
     Data (``[batch, T, *features]``) and weights are random where they are not given; see
     :func:`random_data` and :func:`random_weights`. They are rounded to ``dtype`` first, and the
@@ -202,9 +193,12 @@ def assert_all_agree(
     inputs = {n: a.astype(dtype_of(kinds.get(n, "real"), dtype)) for n, a in inputs.items()}
     given = random_weights(spec, seed) if weights is None else weights
     params = {n: np.asarray(a).astype(dtype) for n, a in given.items()}
-    wanted = reference(spec, inputs, params, batch=batch, steps=steps, training=training,
-                       seed=seed, dtype=dtype)  # fmt: skip
-    runs = _Runs(spec, inputs, params, batch, steps, dtype, seed, training)
+    wanted = reference(spec, inputs, params, batch=batch, steps=steps, lengths=lengths,
+                       training=training, seed=seed, dtype=dtype)  # fmt: skip
+    if lengths is not None:
+        inputs = padded(spec.bound, inputs, lengths)
+    times = by_axis(spec.bound, steps)
+    runs = _Runs(spec, inputs, params, batch, times, dtype, seed, training, lengths)
     errors: dict[str, float] = {}
     for form, names, run in runs.all():
         found = run() if unrolled or "unrolled" not in form else None
@@ -247,8 +241,9 @@ def inputs_of(
     model: NumpyModel | OnnxModel,
     data: Mapping[str, NDArray[Any]],
     batch: int,
-    steps: int,
+    steps: Mapping[str, int],
     seed: int,
+    lengths: Lengths | None = None,
 ) -> dict[str, Any]:
     """What a model takes of some data, and the lengths and random numbers that it asks for."""
     inputs: dict[str, Any] = {}
@@ -256,13 +251,27 @@ def inputs_of(
         if port.name in data:
             inputs[port.name] = data[port.name]
         elif port.role == "length":
-            inputs[port.name] = batch if port.name == "B" else steps
+            inputs[port.name] = batch if port.name == "B" else steps[port.name]
+        elif port.role == "lengths":
+            inputs[port.name] = (lengths or {})[port.name.removesuffix(".lengths")]
         elif port.role == "uniform":
-            lengths = [
-                d if isinstance(d, int) else batch if d == BATCH else steps for d in port.dims
+            shape = [
+                d if isinstance(d, int) else batch if d == BATCH else steps[d] for d in port.dims
             ]
-            inputs[port.name] = uniform(port.name, tuple(lengths), seed, model.ports.dtype)
+            inputs[port.name] = uniform(port.name, tuple(shape), seed, model.ports.dtype)
     return inputs
+
+
+def unrollings(system: System, steps: Mapping[str, int]) -> dict[str, dict[str, int] | None]:
+    """What each form unrolls: nothing, all axes, and of axes of several lengths one alone."""
+    axes = {system.axes[a].length: a for a in reversed(system.time_axes())}
+    forms: dict[str, dict[str, int] | None] = {
+        "": None,
+        " unrolled": {a: steps[a] for a in system.time_axes()},
+    }
+    if len(axes) > 1:
+        forms |= {f" unrolled {a}": {a: steps[a]} for a in reversed(axes.values())}
+    return forms
 
 
 Run = Callable[[], Arrays | None]
@@ -277,11 +286,13 @@ class _Runs:
         data: Arrays,
         weights: Weights,
         batch: int,
-        steps: int,
+        steps: Mapping[str, int],
         dtype: str,
         seed: int,
         training: bool,
+        lengths: Lengths | None,
     ):
+        self.lengths = None if lengths is None else spread(spec.system, lengths)
         self.spec = spec
         self.data = data
         self.weights = weights
@@ -300,19 +311,19 @@ class _Runs:
         modes = [(m, n) for m, n in (("predict", outputs), ("loss", scalars)) if n]
         for backend in ("numpy", "onnx"):
             for mode, names in modes:
-                yield backend, names, partial(self._model, backend, mode, None)
-                yield f"{backend} unrolled", names, partial(self._model, backend, mode, self.steps)
-            if outputs and not self.training:
+                for form, unroll in unrollings(system, self.steps).items():
+                    yield backend + form, names, partial(self._model, backend, mode, unroll)
+            if outputs and not self.training and self.lengths is None:
                 yield f"{backend} step", outputs, partial(self._steps, backend)
 
-    def _model(self, backend: str, mode: str, unroll: int | None) -> Arrays:
+    def _model(self, backend: str, mode: str, unroll: Mapping[str, int] | None) -> Arrays:
         # a rolled model holds its weights, an unrolled one is given them: both ways are tried
         held = self.weights if unroll is None else None
         model = self.spec.compile(
             backend, weights=held, mode=mode, unroll=unroll, dtype=self.dtype,
-            training=self.training,
+            training=self.training, lengths=tuple(self.lengths or ()),
         )  # fmt: skip
-        inputs = inputs_of(model, self.data, self.batch, self.steps, self.seed)
+        inputs = inputs_of(model, self.data, self.batch, self.steps, self.seed, self.lengths)
         given = self.weights if unroll is not None else None
         return model(weights=given, seed=self.seed, **inputs)
 
@@ -325,31 +336,60 @@ class _Runs:
                 return None
             raise
         values = self.spec.bound.values
-        timed = {v.name for v in self.spec.bound.inputs if set(v.axes) - {BATCH}}
+        axis = self._streamed(stream.model, stream._start)
+        place = {v.name: _place(v, axis) for v in values.values() if axis in v.axes}
         # the states before the first step may need inputs that no step needs
         models = (stream.model, stream._start)
         ports = {p.name: p for m in models for p in m.ports.inputs}
         batched = any(BATCH in p.dims for n, p in ports.items() if n in self.data)
         outs = []
-        for t in range(self.steps):
+        for t in range(self.steps[axis] if axis else 1):
             now: dict[str, Any] = {}
             for name, port in ports.items():
                 if port.role == "length":
-                    now[name] = self.batch
+                    now[name] = self.batch if name == "B" else self.steps[name]
                 elif name in self.data:
-                    now[name] = self.data[name][:, t] if name in timed else self.data[name]
+                    given = self.data[name]
+                    now[name] = np.take(given, t, place[name]) if name in place else given
             outs.append(stream(**now))
         results = {}
         for name in self.spec.system.outputs:
             axes = values[name].axes
-            if set(axes) - {BATCH}:
-                joined = np.stack([o[name] for o in outs], axis=int(BATCH in axes))
+            if name in place:
+                joined = np.stack([o[name] for o in outs], axis=place[name])
             else:
                 joined = outs[-1][name]
             if BATCH in axes and not batched:  # no data tells the sequences apart
                 joined = np.broadcast_to(joined, (self.batch, *joined.shape[1:]))
             results[name] = joined
         return results
+
+    def _streamed(self, step: NumpyModel | OnnxModel, start: NumpyModel | OnnxModel) -> str | None:
+        """The axis whose steps a model takes one by one: its inputs and outputs lack it."""
+        system = self.spec.bound
+        own = [p for p in (*step.ports.outputs, *step.ports.inputs) if p.name in system.values]
+        found = dict.fromkeys(system.time_axes())
+        for port in own:
+            v = system[port.name]
+            left = list(port.dims[: len(port.dims) - v.type.rank])
+            for axis in (a for a in v.axes if a != BATCH):
+                size, name = system.axes[axis].size, system.axes[axis].length
+                wanted = name if size is None else whole(size)
+                if wanted not in left:  # of two axes with this length it may be either
+                    same = {a for a in v.axes if a != BATCH and system.axes[a].length == name}
+                    found = {a: None for a in found if a in same}
+                else:
+                    left.remove(wanted)
+        if len(found) == len(system.time_axes()):  # nothing varies: it is what no data has
+            shown = {d for m in (step, start) for p in m.ports.inputs for d in p.dims}
+            found = {a: None for a in found if system.axes[a].length not in shown}
+        return next(iter(found), None)
+
+
+def _place(v: Value, axis: str | None) -> int:
+    """Which dimension of a value's array, batch first, an axis is."""
+    times = [a for a in v.axes if a != BATCH]
+    return times.index(axis) + (BATCH in v.axes) if axis else 0
 
 
 # ---------------------------------------------------------------- the library, as a table
@@ -379,7 +419,7 @@ def agreement_table(
     :raises AssertionError: a form disagrees.
     """
     lines = [f"| spec | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for name in api.library() if names is None else names:
+    for name in library() if names is None else names:
         spec = api.load(name, model=None, **(sizes(name) if sizes else {}))
         errors = assert_all_agree(spec, batch=batch, steps=steps, dtype=dtype)
         cells = []

@@ -24,7 +24,7 @@ from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
 from rnnc.graph.names import GRADIENT, canonical
 from rnnc.graph.system import System
-from rnnc.graph.types import whole
+from rnnc.graph.types import BATCH
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.mode import evaluating, objective
 from rnnc.passes.mode import training as training_mode
@@ -36,14 +36,13 @@ from rnnc.runtime.weights import Weights
 from rnnc.source import DataError
 from rnnc.testing.agreement import (
     TOLERANCE,
-    Arrays,
     inputs_of,
-    meaning,
     random_data,
     random_weights,
     relative_error,
-    shape_of,
+    unrollings,
 )
+from rnnc.testing.alone import Arrays, Lengths, Steps, by_axis, meaning, padded, shape_of, spread
 
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3}
 RTOL = 1e-6  # of central differences, whose own error is some 1e-10
@@ -65,10 +64,11 @@ class _Case:
     inputs: tuple[str, ...]
     given: Arrays
     batch: int
-    steps: int
+    steps: Mapping[str, int]
     seed: int
     training: bool
     dtype: str
+    lengths: Lengths | None = None
 
     @property
     def params(self) -> Weights:
@@ -76,12 +76,18 @@ class _Case:
 
     def evaluate(self, system: System, wanted: Sequence[str] | None = None) -> Arrays:
         """A system by definition, with what this case gives."""
-        return meaning(system, self.given, batch=self.batch, steps=self.steps, seed=self.seed,
-                       dtype=self.dtype, wanted=wanted)  # fmt: skip
+        return meaning(system, self.given, batch=self.batch, steps=self.steps,
+                       lengths=self.lengths, seed=self.seed, dtype=self.dtype,
+                       wanted=wanted)  # fmt: skip
 
     def run(self, model: Any, data: Mapping[str, NDArray[Any]], held: bool = False) -> Arrays:
         """A compiled model on this data; it is given its weights unless it holds them."""
-        inputs = inputs_of(model, data, self.batch, self.steps, self.seed)
+        if self.lengths is not None:
+            values = {v.name: v for v in self.base.inputs}
+            values |= {_seed_name(self.base, n): self.base[n] for n in self.outputs}
+            data = padded(self.base.with_values(values | dict(self.base.values)), data,
+                          self.lengths)  # fmt: skip
+        inputs = inputs_of(model, data, self.batch, self.steps, self.seed, self.lengths)
         weights = None if held else {p.name: data[p.name] for p in model.ports.params}
         return dict(model.run(inputs, weights=weights, seed=self.seed))
 
@@ -89,13 +95,14 @@ class _Case:
 def _case(
     spec: Spec,
     batch: int,
-    steps: int,
+    steps: Steps,
     seed: int,
     training: bool,
     dtype: str,
     data: Mapping[str, ArrayLike] | None,
     weights: Mapping[str, ArrayLike] | None,
     inputs: Sequence[str] | None,
+    lengths: Lengths | None = None,
 ) -> _Case:
     """``inputs`` are all real ones where they are not given."""
     base = objective((training_mode if training else evaluating)(spec.bound)).pruned()
@@ -115,12 +122,14 @@ def _case(
     for name, array in (random_weights(spec, seed) if weights is None else weights).items():
         given[canonical(name)] = np.asarray(array).astype(dtype)
     rng = np.random.default_rng(seed)
+    times = by_axis(base, steps)
     for v in outputs:
-        shape = shape_of(v, batch, steps)
+        shape = shape_of(v, batch, times)
         given[_seed_name(base, v.name)] = rng.standard_normal(shape).astype(dtype)
     chosen = tuple(canonical(n) for n in inputs)
     names = tuple(v.name for v in outputs)
-    return _Case(spec, base, names, chosen, given, batch, steps, seed, training, dtype)
+    own = None if lengths is None else spread(base, lengths)
+    return _Case(spec, base, names, chosen, given, batch, times, seed, training, dtype, own)
 
 
 def _seed_name(system: System, output: str) -> str:
@@ -136,10 +145,11 @@ def reference_gradients(
     weights: Mapping[str, ArrayLike] | None = None,
     *,
     batch: int,
-    steps: int,
+    steps: Steps,
     inputs: Sequence[str] = (),
     seed: int = 0,
     training: bool = False,
+    lengths: Lengths | None = None,
 ) -> Arrays:
     """``d_<name>`` of each parameter and of ``inputs``, and the losses (or outputs) beside them:
     the adjoint system, not simplified, as the reference evaluates it, in float64.
@@ -150,7 +160,7 @@ def reference_gradients(
     :raises SpecError: sizes are open, or there is nothing to differentiate.
     :raises DataError: an array is missing or does not fit.
     """
-    case = _case(spec, batch, steps, seed, training, "float64", data, weights, inputs)
+    case = _case(spec, batch, steps, seed, training, "float64", data, weights, inputs, lengths)
     return _reference(case)
 
 
@@ -161,6 +171,13 @@ def _reference(case: _Case) -> Arrays:
     for table in (adjoint.losses, adjoint.metrics, adjoint.counts):
         shown.update(table)
     found = case.evaluate(adjoint)
+    if case.lengths is not None:  # each sequence was a batch of one
+        for name in (GRADIENT + n for n in (*case.spec.shapes, *case.inputs)):
+            shared = BATCH not in adjoint[name].axes
+            if shared and not base.losses:
+                found[name] = found[name] * case.batch
+            elif base.losses and not shared:
+                found[name] = found[name] / case.batch
     return {name: found[value] for name, value in shown.items()}
 
 
@@ -168,7 +185,7 @@ def assert_gradients_agree(
     spec: Spec,
     *,
     batch: int,
-    steps: int,
+    steps: Steps,
     dtype: str = "float64",
     seed: int = 0,
     rtol: float | None = None,
@@ -177,6 +194,7 @@ def assert_gradients_agree(
     training: bool = False,
     inputs: Sequence[str] | None = None,
     unrolled: bool = True,
+    lengths: Lengths | None = None,
 ) -> dict[str, float]:
     """Check that everything a spec's gradients compile to is what the adjoint system says.
 
@@ -184,6 +202,7 @@ def assert_gradients_agree(
     ``grad``, for the derivatives by all parameters and all real inputs (or those of ``inputs``),
     and for the losses, metrics and counts (or outputs) given beside them. Data and weights are
     as in :func:`assert_all_agree`; what weights the outputs of a model without losses is random.
+    With ``lengths`` the reference is each sequence's alone.
 
     The difference of a gradient is divided by the largest entry of all gradients; ``rtol``
     bounds it and is 1e-10 in float64 and 1e-3 in float32 unless given. Returns the largest such
@@ -194,18 +213,21 @@ def assert_gradients_agree(
     :raises DataError: the given arrays do not fit.
     """
     tolerance = GRADIENT_TOLERANCE[dtype] if rtol is None else rtol
-    case = _case(spec, batch, steps, seed, training, dtype, data, weights, inputs)
+    case = _case(spec, batch, steps, seed, training, dtype, data, weights, inputs, lengths)
     wanted = _reference(case)
     gradients = {GRADIENT + n for n in (*spec.shapes, *case.inputs)} & wanted.keys()
     scale = max((float(np.max(np.abs(wanted[n]))) for n in gradients), default=0.0) or 1.0
     errors: dict[str, float] = {}
     for backend in ("numpy", "onnx"):
-        for unroll in (None, steps) if unrolled else (None,):
-            form = backend if unroll is None else f"{backend} unrolled"
+        for form, unroll in unrollings(case.base, case.steps).items():
+            if unroll is not None and not unrolled:
+                continue
+            form = backend + form
             # rolled models hold their weights, unrolled ones are given them
             held = case.params if unroll is None else None
             model = spec.compile(backend, mode="grad", unroll=unroll, dtype=dtype, weights=held,
-                                 training=training, inputs=case.inputs)  # fmt: skip
+                                 training=training, inputs=case.inputs,
+                                 lengths=tuple(case.lengths or ()))  # fmt: skip
             found = case.run(model, case.given, held is not None)
             # what simplifying shows to count for nothing may be left out
             zero = {n for n in gradients if not wanted[n].any()}
@@ -259,7 +281,7 @@ def check_gradients(
     spec: Spec,
     *,
     batch: int = 2,
-    steps: int = 5,
+    steps: Steps = 5,
     seed: int = 0,
     eps: float = 1e-5,
     rtol: float = RTOL,
@@ -267,6 +289,7 @@ def check_gradients(
     data: Mapping[str, ArrayLike] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     training: bool = False,
+    lengths: Lengths | None = None,
 ) -> dict[str, float]:
     """Compare mode ``grad`` with central differences of the loss, ``(L(w+eps) - L(w-eps)) / 2eps``,
     in float64, for all parameters and real inputs.
@@ -274,7 +297,8 @@ def check_gradients(
     Every entry of an array is tried; of one with more than 64 entries 12 that ``seed`` chooses,
     and a random direction. Of a model without losses the sum of its outputs, weighted at random,
     stands for the loss. What is behind ``stop_gradient`` stays as it is. With ``training``
-    dropout drops what ``seed`` says. A fixed length of the time axis overrides ``steps``.
+    dropout drops what ``seed`` says. ``lengths`` are those of each sequence, by
+    axis. ``steps`` may differ by axis (``{"s": 3, "t": 5}``); a fixed length overrides them.
 
     Returns the largest error of each array, relative to the largest entry of all gradients (some
     gradients are zero by invariance, and hold rounding alone).
@@ -286,7 +310,7 @@ def check_gradients(
     """
     found = gradient_differences(
         spec, batch=batch, steps=steps, seed=seed, eps=eps, backend=backend, data=data,
-        weights=weights, training=training,
+        weights=weights, training=training, lengths=lengths,
     )  # fmt: skip
     for d in found:
         if not d.error <= rtol:
@@ -298,22 +322,22 @@ def gradient_differences(
     spec: Spec,
     *,
     batch: int = 2,
-    steps: int = 5,
+    steps: Steps = 5,
     seed: int = 0,
     eps: float = 1e-5,
     backend: str = "numpy",
     data: Mapping[str, ArrayLike] | None = None,
     weights: Mapping[str, ArrayLike] | None = None,
     training: bool = False,
+    lengths: Lengths | None = None,
 ) -> list[Difference]:
     """What :func:`check_gradients` finds, for each parameter and real input, right or wrong.
 
     :raises SpecError, DataError: as there.
     """
-    steps = _fixed(spec.bound, steps)
-    case = _case(spec, batch, steps, seed, training, "float64", data, weights, None)
+    case = _case(spec, batch, steps, seed, training, "float64", data, weights, None, lengths)
     model = spec.compile(backend, mode="grad", dtype="float64", training=training,
-                         inputs=case.inputs)  # fmt: skip
+                         inputs=case.inputs, lengths=tuple(case.lengths or ()))  # fmt: skip
     gradients = case.run(model, case.given)
     loss = _loss(case)
     tried: list[tuple[str, str, float, float]] = []
@@ -336,11 +360,6 @@ def gradient_differences(
             shape = case.given[name].shape
             out[name] = Difference(name, shape, where, gradient_, difference, error)
     return list(out.values())
-
-
-def _fixed(system: System, steps: int) -> int:
-    sizes = [whole(a.size) for a in system.axes.values() if a.size is not None]
-    return sizes[0] if sizes else steps
 
 
 def _ways(
@@ -372,7 +391,7 @@ def _loss(case: _Case) -> Callable[[Mapping[str, NDArray[Any]]], float]:
         ]
     ).pruned()
     mode = "loss" if base.losses else "predict"
-    model = _compiled(frozen, mode)
+    model = _compiled(frozen, mode, tuple(case.lengths or ()))
     given = {**case.given, **held}
     seeds = {n: given[_seed_name(case.base, n)] for n in case.outputs}
 
@@ -396,8 +415,9 @@ def _loss(case: _Case) -> Callable[[Mapping[str, NDArray[Any]]], float]:
     return loss
 
 
-def _compiled(system: System, mode: str) -> NumpyModel:
+def _compiled(system: System, mode: str, lengths: tuple[str, ...]) -> NumpyModel:
     """A system that no text stands for, compiled for NumPy in float64."""
-    plan = schedule(compiler.final(system, Options(mode, backend="numpy")))
+    options = Options(mode, backend="numpy", lengths=lengths)
+    plan = schedule(compiler.final(system, options))
     text = ports_json(plan, (), (), "float64", weights_given=True)
     return NumpyModel(to_numpy(plan, "float64", "", None, text), parse_ports(text))

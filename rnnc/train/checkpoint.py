@@ -25,10 +25,10 @@ import rnnc
 from rnnc.api import Spec
 from rnnc.files import replaced
 from rnnc.graph.names import canonical
+from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import ABOUT, Weights, check_weights, read_weights
 from rnnc.source import DataError, UsageError
 from rnnc.train.data import free_dims
-from rnnc.train.text import Vocabulary
 
 Arrays = dict[str, NDArray[Any]]
 

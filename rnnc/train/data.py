@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,40 +20,74 @@ from rnnc.api import Spec
 from rnnc.graph.names import canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH, Dim, Size
+from rnnc.runtime.lengths import ROLE
 from rnnc.runtime.ports import PortInfo, brackets, check_inputs
+from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import read_weights
 from rnnc.source import DataError, UsageError
 from rnnc.syntax import tree
 from rnnc.train.looks import check_finite, check_rank
-from rnnc.train.text import Text, Vocabulary
+from rnnc.train.ragged import padded
+from rnnc.train.text import Text
 
 NDA = NDArray[Any]
 Arrays = dict[str, NDA]
-Data = Mapping[str, ArrayLike] | str | Path | Sequence[str | Path] | Text
+Data = Mapping[str, ArrayLike | Sequence[ArrayLike]] | str | Path | Sequence[str | Path] | Text
 Given = Arrays | Text  # data as they were read
 
 DATA_ROLES = ("input", "target")  # of ports; the others follow from these or are kept by training
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The sequences of a run, the steps of the longest, and the number of steps of each, by the
+    name of the length."""
+
+    sequences: int
+    steps: int | None
+    own: Mapping[str, NDA]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Sequences: arrays by input name, [sequences, …]; those in ``timed`` are
-    [sequences, steps, …]. ``steps`` is None where no array has steps."""
+    [sequences, steps, …]. ``steps`` is None where no array has steps. ``lengths`` gives the
+    open dimensions of each array with the name of their length, and the array that has the
+    lengths of each sequence, if there is one."""
 
     arrays: Arrays
     timed: frozenset[str]
     sequences: int
     steps: int | None
+    lengths: Mapping[str, Sequence[tuple[int, str, str | None]]]
 
     def piece(self, rows: NDA | slice, chunk: int, size: int | None) -> Arrays:
-        """Some sequences; of their steps the ``chunk``-th ``size`` ones (all for None)."""
+        """Some sequences, of as many steps as the longest of them has; of their steps the
+        ``chunk``-th ``size`` ones (all for None)."""
         if size is None:
-            return {name: array[rows] for name, array in self.arrays.items()}
+            chosen = {name: array[rows] for name, array in self.arrays.items()}
+            for name, dims in self.lengths.items():
+                for place, _, own in dims:
+                    if own is not None:
+                        inside: Any = (slice(None),) * place + (slice(chosen[own].max()),)
+                        chosen[name] = chosen[name][inside]
+            return chosen
         steps = slice(chunk * size, (chunk + 1) * size)
         return {
             name: array[rows, steps] if name in self.timed else array[rows]
             for name, array in self.arrays.items()
         }
+
+    def extent(self, arrays: Mapping[str, Any]) -> Extent:
+        """How much a run over these arrays covers."""
+        count = len(next(iter(arrays.values())))
+        own = {
+            length: np.full(count, arrays[name].shape[place]) if who is None else arrays[who]
+            for name, dims in self.lengths.items()
+            for place, length, who in dims
+        }
+        steps = next((arrays[name].shape[1] for name in sorted(self.timed)), None)
+        return Extent(count, steps, own)
 
     def chunk_count(self, size: int | None) -> int:
         """How many chunks a sequence has."""
@@ -74,7 +108,7 @@ def dataset(ports: Sequence[PortInfo], given: Mapping[str, ArrayLike], dtype: st
 
     :raises DataError: a name is unknown or missing, an array does not fit, there are none.
     """
-    wanted = [p for p in ports if p.role in DATA_ROLES and p.dims[:1] == (BATCH,)]
+    wanted = [p for p in ports if p.role in (*DATA_ROLES, ROLE) and p.dims[:1] == (BATCH,)]
     arrays = check_inputs(wanted, given, dtype)
     check_finite(arrays)  # float32 may not hold what float64 does
     timed = frozenset(p.name for p in wanted if len(p.dims) > 1 and isinstance(p.dims[1], str))
@@ -82,7 +116,15 @@ def dataset(ports: Sequence[PortInfo], given: Mapping[str, ArrayLike], dtype: st
         raise DataError("the model takes no data, so there is nothing to train on")
     steps = {arrays[name].shape[1] for name in timed}
     count = len(arrays[wanted[0].name])
-    return Dataset(arrays, timed, count, steps.pop() if len(steps) == 1 else None)
+    lengths = {
+        p.name: [(i, d, dict(p.own).get(i)) for i, d in enumerate(p.dims) if i and _open(d)]
+        for p in wanted
+    }
+    return Dataset(arrays, timed, count, steps.pop() if len(steps) == 1 else None, lengths)
+
+
+def _open(size: str | int) -> TypeGuard[str]:
+    return isinstance(size, str)
 
 
 # ---------------------------------------------------------------- where they come from
@@ -100,7 +142,7 @@ def read_data(data: Data, spec: Spec) -> Given:
     if isinstance(data, Text):
         return data
     if isinstance(data, Mapping):
-        return {canonical(name): _as_array(name, array) for name, array in data.items()}
+        return padded(spec, data)
     items = _items(data)
     if not items:
         raise UsageError("there are no data: give arrays, files or a text")
@@ -156,6 +198,7 @@ def _read_file(item: str, spec: Spec) -> Arrays:
         raise UsageError(f"{item}: a {path.suffix} file has names of its own")
     arrays = {canonical(n): a for n, a in read_weights(path, "data").items()}
     known = {v.name for v in spec.system.inputs}
+    known |= {f"{axis}.{ROLE}" for axis in spec.system.time_axes()}
     if not known & arrays.keys():
         raise DataError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; "
@@ -165,16 +208,6 @@ def _read_file(item: str, spec: Spec) -> Arrays:
         warnings.warn(f"{path} also holds {', '.join(others)}, which {spec.name} does not take",
                       stacklevel=4)  # fmt: skip
     return {n: a for n, a in arrays.items() if n in known}
-
-
-def _as_array(name: str, data: ArrayLike) -> NDA:
-    try:
-        return np.asarray(data)
-    except ValueError as error:  # lists of different lengths
-        raise DataError(
-            f"{name} is no array: {error}. Sequences of a batch have the same number of steps: pad "
-            "them, and let a flag say which steps count (target … when seen[t])"
-        ) from error
 
 
 def _array(path: Path) -> NDA:
@@ -288,14 +321,18 @@ def text_names(spec: Spec) -> tuple[Value, Value | None]:
 def vocabulary_of(texts: Sequence[Text], known: Vocabulary | None) -> Vocabulary:
     """The vocabulary of some texts: the known one (of weights), else all their symbols.
 
-    :raises DataError: characters and bytes are mixed, or there is no text.
+    :raises DataError: characters, words and bytes are mixed, or there is no text.
     """
-    kinds = {type(text.content) for text in texts}
+    kinds = {text.unit for text in texts}
     if len(kinds) > 1:
-        raise DataError("one text is of characters, the other of bytes")
-    if not all(text.content for text in texts):
+        raise DataError(f"one text is of {' and the other of '.join(sorted(kinds))}")
+    if not all(text.content.strip() if text.words else text.content for text in texts):
         raise DataError("the text is empty")
-    return known or Vocabulary.of(*(text.content for text in texts))
+    (unit,) = kinds
+    if known is not None and known.unit != unit:
+        raise DataError(f"the weights are of a training on {known.unit}, and the text is of {unit}")
+    words = unit == "words"
+    return known or Vocabulary.of(*(text.content for text in texts), words=words)
 
 
 def streams(spec: Spec, numbers: NDA, count: int) -> Arrays:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from rnnc.api import Spec
 from rnnc.files import check_apart
+from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights
 from rnnc.source import UsageError
 from rnnc.train import rates
@@ -28,7 +29,6 @@ from rnnc.train.loop import Saving, Training
 from rnnc.train.options import check_checkpoint, check_counts, real, whole
 from rnnc.train.prepare import prepare
 from rnnc.train.report import Bar, Log
-from rnnc.train.text import Vocabulary
 
 EPOCHS = 10  # unless the caller says how many epochs or steps
 
@@ -67,6 +67,7 @@ def fit(
     spec: Spec,
     data: Data,
     *,
+    lengths: Mapping[str, ArrayLike] | None = None,
     validation: float | Data | None = None,
     optimizer: str | Path = "adam",
     hyper: Mapping[str, float] | None = None,
@@ -96,8 +97,11 @@ def fit(
     ``data`` are arrays by name, batch-first (``x[t] : [n]`` is [sequences, T, n]); or files with
     such arrays (``.npz``, ``.safetensors``, ``.npy`` as ``"x.npy"`` or ``"x=any.npy"``); or a
     :class:`~rnnc.train.text.Text` or ``.txt`` files for a model whose target is one index at each
-    step. Dims that nobody set take their sizes from the data.
+    step. Dims that nobody set take their sizes from the data. Sequences may differ in their
+    number of steps: a list of arrays for each input, or padded arrays and their ``lengths``.
 
+    :param lengths: of padded sequences, by axis (``{"t": [5, 3]}``), as in
+        :meth:`~rnnc.api.Spec.compile`; in data of any form an array ``t.lengths`` says the same.
     :param validation: a share of the data (0.1: random sequences, or the end of a text), or data
         of its own, in the same forms; measured after each epoch.
     :param optimizer: of the library, or the ``.rnn`` file of another; ``hyper`` sets its
@@ -144,7 +148,7 @@ def fit(
     before = checkpoint if resume else weights
     known = vocabulary_in(metadata_of(before)) if isinstance(before, (str, Path)) else None
     task = prepare(
-        spec, data, validation=validation, weights=weights, vocabulary=known,
+        spec, data, lengths=lengths, validation=validation, weights=weights, vocabulary=known,
         batch=batch, bptt=bptt, seed=seed, backend=backend, dtype=dtype,
         compiling={
             "optimizer": optimizer, "hyper": {n: real(n, v) for n, v in (hyper or {}).items()},

@@ -22,7 +22,6 @@ import numpy as np
 from rnnc.runtime.weights import Weights
 from rnnc.source import RnncError
 from rnnc.train.checkpoint import State, save_checkpoint, save_weights
-from rnnc.train.data import Dataset
 from rnnc.train.interrupt import Interrupt
 from rnnc.train.measure import Measures
 from rnnc.train.prepare import Task
@@ -160,7 +159,7 @@ class Training:
         state.carried = {a: np.array(out[b], order="C") for a, b in task.model.ports.states}
         state.step += 1
         state.runs += 1
-        self.measures.add(out, *_extent(task.data, arrays))
+        self.measures.add(out, task.data.extent(arrays))
         values = {"step": state.step, "epoch": state.epoch + 1, "lr": rate, "loss": loss}
         self.log.write("step", {**values, "gradient_norm": norm})
         self.bar.update(state.step, state.epoch + 1, loss, rate)
@@ -206,7 +205,7 @@ class Training:
                     states = task.first_states(self.state.weights, arrays)
                 out = judge.run({**arrays, **states}, weights=self.state.weights)
                 states = {before: out[after] for before, after in judge.ports.states}
-                measures.add(out, *_extent(data, arrays))
+                measures.add(out, data.extent(arrays))
         return measures.result()
 
     def _keep_best(self, loss: float) -> None:
@@ -243,9 +242,3 @@ class Training:
         lines.append(f"try a smaller learning rate (it was {self.rates(state.step):.3g}),")
         lines.append("a bound on the gradient (clip 1), or data that are scaled to about 1")
         return DivergedError("\n  ".join(lines), *self.good, self.task)
-
-
-def _extent(data: Dataset, arrays: Mapping[str, Any]) -> tuple[int, int | None]:
-    """Sequences and steps of a run."""
-    steps = next((arrays[name].shape[1] for name in sorted(data.timed)), None)
-    return len(next(iter(arrays.values()))), steps

@@ -3,7 +3,8 @@
 With B sequences and T steps in a run, and C counted steps of a target:
 
     loss        Σ loss · B / Σ B           of a chunk of ``bptt`` steps where sequences are cut
-    metric      Σ metric · B T / Σ B T     with C in place of B T where one target has a ``when``
+    metric      Σ metric · N / Σ N         of a metric over time N is Σ T, else B; where one
+                                           target has a ``when``, its C
     perplexity  exp(Σ loss.y · B / Σ C)    of a target that is categorical
 """
 
@@ -13,10 +14,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rnnc.graph.system import System
 from rnnc.graph.types import BATCH
+from rnnc.train.data import Extent
 
 Totals = dict[str, tuple[float, float]]  # a weighted sum, and the sum of the weights
 
@@ -26,18 +29,24 @@ class Measures:
 
     def __init__(self, system: System, chunk: int | None, totals: Mapping[str, Any] | None = None):
         self._losses = tuple(system.losses)
-        self._metrics = {name: _counted_by(system, value) for name, value in system.metrics.items()}
+        self._metrics = {
+            name: (_counted_by(system, value), _lengths_of(system, value))
+            for name, value in system.metrics.items()
+        }
         self._categorical = [n for n, d in system.targets.items() if d.kind == "categorical"]
         self._chunk = chunk
         self.totals: Totals = {k: (float(a), float(b)) for k, (a, b) in (totals or {}).items()}
 
-    def add(self, out: Mapping[str, NDArray[Any]], sequences: int, steps: int | None) -> None:
-        """Take the outputs of one run over ``sequences`` × ``steps``."""
+    def add(self, out: Mapping[str, NDArray[Any]], extent: Extent) -> None:
+        """Take the outputs of one run over so many sequences and steps."""
+        sequences, steps = extent.sequences, extent.steps
         part = steps / self._chunk if steps is not None and self._chunk else 1.0
         for name in self._losses:
             self._add(name, float(out[name]) * sequences, sequences * part)
-        for name, count in self._metrics.items():
-            weight = float(out[count]) if count else float(sequences * (steps or 1))
+        for name, (count, lengths) in self._metrics.items():
+            own = [extent.own[length] for length in lengths if length in extent.own]
+            entries = np.prod([np.ones(sequences), *own], axis=0).sum()
+            weight = float(out[count] if count else entries)
             if weight:  # a metric of no steps at all is no number
                 self._add(name, float(out[name]) * weight, weight)
         for name in self._categorical:
@@ -68,6 +77,11 @@ def _counted_by(system: System, name: str) -> str | None:
     if len(masked) != 1 or f"count.{masked[0]}" not in system.counts:
         return None
     return f"count.{masked[0]}" if set(summed_over(system, name)) - {BATCH} else None
+
+
+def _lengths_of(system: System, name: str) -> list[str]:
+    """The names of the lengths of the time axes that a metric is a sum over."""
+    return [system.axes[a].length for a in summed_over(system, name) if a != BATCH]
 
 
 def summed_over(system: System, name: str) -> Iterable[str]:

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from rnnc.api import Spec
 from rnnc.graph.types import BATCH
 from rnnc.passes.mode import losses_only
+from rnnc.runtime.lengths import ROLE
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.onnx_model import OnnxModel
+from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights, check_weights
 from rnnc.source import DataError, Diagnostic, SpecError, UsageError
 from rnnc.train.checkpoint import load_weights
@@ -34,7 +36,8 @@ from rnnc.train.data import (
 )
 from rnnc.train.looks import check_finite, check_rank
 from rnnc.train.measure import summed_over
-from rnnc.train.text import Text, Vocabulary
+from rnnc.train.ragged import axes_in, settled, with_lengths
+from rnnc.train.text import Text
 
 Model = NumpyModel | OnnxModel
 Arrays = dict[str, NDArray[Any]]
@@ -89,6 +92,7 @@ def prepare(
     validation: float | Data | None,
     weights: Mapping[str, ArrayLike] | str | Path | None,
     vocabulary: Vocabulary | None,
+    lengths: Mapping[str, ArrayLike] | None,
     batch: int | None,
     bptt: int | None,
     seed: int,
@@ -98,7 +102,8 @@ def prepare(
 ) -> Task:
     """Read the data, set sizes, compile the models, check that all of it fits.
 
-    ``vocabulary`` is the one that the first weights know; ``compiling`` are options of the
+    ``vocabulary`` is the one that the first weights know, ``lengths`` those of the sequences of
+    ``data``, by axis; ``compiling`` are options of the
     training model alone.
 
     :raises SpecError: sizes stay open, or the model cannot be trained so.
@@ -114,22 +119,29 @@ def prepare(
     for what, number in (("a batch has", batch), ("bptt takes", bptt)):
         if number is not None and number < 1:
             raise UsageError(f"{what} 1 or more, not {number}")
-    spec, vocabulary, given, apart = _data(spec, data, validation, vocabulary, batch, seed)
+    spec, vocabulary, given, apart = _data(spec, data, validation, vocabulary, lengths, batch, seed)
     if vocabulary is not None:
         length = next(iter(given.values())).shape[1]
         bptt = min(TEXT_CHUNK, length) if bptt is None else bptt
+    own, own_apart = axes_in(given), axes_in(apart or {})
     if bptt is not None:
         _check_cut(spec)
+        if own or own_apart:
+            raise UsageError(
+                "bptt cuts sequences of one length, and these have several: leave it out"
+            )
     carry = bptt is not None
     try:
-        model = spec.compile(backend, mode="train", carry=carry, dtype=dtype, **compiling)
+        model = spec.compile(
+            backend, mode="train", carry=carry, lengths=own, dtype=dtype, **compiling
+        )
     except SpecError as error:
         raise SpecError(_hinted(error, vocabulary is not None)) from None
     full = dataset(model.ports.inputs, _used(spec, model, given), dtype)
     _check_sizes(full, batch, bptt, vocabulary)
     judge = held = None
     if apart is not None:
-        judge = _judge(spec, backend, carry, dtype, compiling.get("threads"))
+        judge = _judge(spec, backend, carry, own_apart, dtype, compiling.get("threads"))
         try:
             held = dataset(judge.ports.inputs, _used(spec, judge, apart), dtype)
         except DataError as error:
@@ -158,6 +170,7 @@ def _data(
     data: Data,
     validation: float | Data | None,
     known: Vocabulary | None,
+    lengths: Mapping[str, ArrayLike] | None,
     batch: int | None,
     seed: int,
 ) -> tuple[Spec, Vocabulary | None, Arrays, Arrays | None]:
@@ -168,11 +181,15 @@ def _data(
     if validation is not None and not isinstance(validation, (int, float)):
         apart = read_data(validation, spec)
     if isinstance(given, Text):
+        if lengths:
+            raise UsageError("lengths are those of sequences, and the data are a text")
         if apart is not None and not isinstance(apart, Text):
             raise DataError("the data are a text, those for validation are not")
         return _texts(spec, given, apart, share, known, batch)
     if isinstance(apart, Text):
         raise DataError("the data are arrays, those for validation are a text")
+    given = settled(spec, with_lengths(given, lengths or {}))
+    apart = None if apart is None else settled(spec, apart)
     spec = sized(spec, given, None)
     for v in spec.system.inputs:
         if apart is not None and v.name in apart:
@@ -224,7 +241,8 @@ def _check_vocabulary(spec: Spec, vocabulary: Vocabulary) -> None:
 def _used(spec: Spec, model: Model, given: Arrays) -> Arrays:
     """The data without inputs that the spec has, but its losses do not need."""
     takes = {p.name for p in model.ports.inputs}
-    unused = {v.name for v in spec.system.inputs} - takes
+    known = {*(v.name for v in spec.system.inputs), *(f"{a}.{ROLE}" for a in axes_in(given))}
+    unused = known - takes
     return {name: array for name, array in given.items() if name not in unused}
 
 
@@ -261,9 +279,13 @@ def _check_cut(spec: Spec) -> None:
 # ---------------------------------------------------------------- models and weights
 
 
-def _judge(spec: Spec, backend: str, carry: bool, dtype: str, threads: int | None) -> Model:
+def _judge(
+    spec: Spec, backend: str, carry: bool, own: tuple[str, ...], dtype: str, threads: int | None
+) -> Model:
     """The model that computes losses and metrics of validation data."""
-    return spec.compile(backend, mode="loss", carry=carry, dtype=dtype, threads=threads)
+    return spec.compile(
+        backend, mode="loss", carry=carry, lengths=own, dtype=dtype, threads=threads
+    )
 
 
 def _weights(

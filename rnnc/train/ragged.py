@@ -1,0 +1,174 @@
+"""Sequences of several lengths: lists of arrays put into one, padded, with the lengths beside it.
+
+{"x": [x1, x2]}             of 5 and 3 steps     →  {"x": [2, 5, n], "t.lengths": [5, 3]}
+{"x": x, "t.lengths": …}    x padded with anything  →  the same, padded with 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnc.api import Spec
+from rnnc.graph.names import canonical
+from rnnc.graph.system import Value
+from rnnc.graph.types import BATCH
+from rnnc.passes.lengths import length_input
+from rnnc.runtime.lengths import ROLE, axis_of
+from rnnc.source import DataError
+
+NDA = NDArray[Any]
+Arrays = dict[str, NDA]
+
+
+def padded(spec: Spec, data: Mapping[str, Any]) -> Arrays:
+    """Arrays by name; a list of arrays that differ in their steps becomes one, padded with 0.
+
+    :raises DataError: something is no array, or two inputs disagree about the steps of a sequence.
+    """
+    out: Arrays = {}
+    found: dict[str, tuple[str, NDA]] = {}  # lengths, and whose they are
+    inputs = {v.name: v for v in spec.system.inputs}
+    for given, item in data.items():
+        name = canonical(given)
+        array = _as_array(item)
+        if array is not None:
+            out[name] = array
+            continue
+        times = [a for a in inputs[name].axes if a != BATCH] if name in inputs else []
+        out[name], lengths = _put_together(name, item, len(times))
+        for axis, own in zip(times, lengths, strict=True):
+            key = length_input(spec.system, axis)
+            other, known = found.setdefault(key, (name, own))
+            wrong = np.flatnonzero(known != own) if len(known) == len(own) else [0]
+            if len(wrong):
+                i = int(wrong[0])
+                raise DataError(
+                    f"{name}[{i}] has {own[i]} steps, {other}[{i}] has {known[i]}"
+                    if len(known) == len(own)
+                    else f"{name} has {len(own)} sequences, {other} has {len(known)}"
+                )
+    for key, (who, own) in found.items():
+        if key in out and not np.array_equal(out[key], own):
+            raise DataError(f"{key} are not the numbers of steps of the sequences in {who}")
+        out[key] = own
+    return out
+
+
+def _as_array(item: Any) -> NDA | None:
+    """The array, if it is one; None for arrays of different shapes."""
+    try:
+        array = np.asarray(item)
+    except ValueError:
+        return None
+    return None if array.dtype == object else array
+
+
+def _put_together(name: str, item: Any, times: int) -> tuple[NDA, list[NDA]]:
+    """One padded array, and the lengths of its sequences along each time axis."""
+    try:
+        parts = [np.asarray(part) for part in item]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is no array, and no list of arrays: {error}") from error
+    first = parts[0]
+    for i, part in enumerate(parts):
+        if part.dtype == object or part.ndim != first.ndim or part.ndim < times:
+            raise DataError(f"{name}[{i}] has {part.ndim} dimensions, {name}[0] has {first.ndim}")
+        if part.shape[times:] != first.shape[times:]:
+            what = "only numbers of steps may differ" if times else "it has no steps"
+            raise DataError(
+                f"{name}[{i}] is {list(part.shape)}, {name}[0] is {list(first.shape)}: {what}"
+            )
+        if 0 in part.shape[:times]:
+            raise DataError(f"{name}[{i}] has no steps")
+    longest = [max(part.shape[d] for part in parts) for d in range(times)]
+    kind = np.result_type(*(part.dtype for part in parts))
+    out = np.zeros((len(parts), *longest, *first.shape[times:]), kind)
+    for i, part in enumerate(parts):
+        inside: Any = (i, *(slice(n) for n in part.shape))
+        out[inside] = part
+    lengths = [np.array([part.shape[d] for part in parts]) for d in range(times)]
+    return out, lengths
+
+
+# ---------------------------------------------------------------- lengths that are given
+
+
+def settled(spec: Spec, given: Arrays) -> Arrays:
+    """The data with 0 past the end of each sequence, and without lengths along which all sequences
+    are full.
+
+    :raises UsageError: lengths of an axis that the model does not have.
+    :raises DataError: lengths do not fit the arrays.
+    """
+    system = spec.system
+    own = {
+        length_input(system, axis_of(name)): array
+        for name, array in given.items()
+        if name.endswith(f".{ROLE}")
+    }
+    out = {name: array for name, array in given.items() if not name.endswith(f".{ROLE}")}
+    for key, array in own.items():
+        _check(key, array)
+        length = system.axes[axis_of(key)].length
+        timed = {v.name: _places(spec, v, length) for v in system.inputs if v.name in out}
+        steps = 0
+        for name, places in timed.items():
+            for place in places:
+                out[name] = _blank(key, array, name, out[name], place)
+                steps = out[name].shape[place]
+        if (array < steps).any() or not steps:
+            out[key] = array
+    return out
+
+
+def _check(key: str, array: NDA) -> None:
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise DataError(
+            f"{key} holds {array.dtype} {list(array.shape)}; wanted is one whole number for each "
+            "sequence, its number of steps"
+        )
+
+
+def _places(spec: Spec, v: Value, length: str) -> list[int]:
+    """The dimensions of an input along which it has so many steps."""
+    times = [a for a in v.axes if a != BATCH]
+    return [i + 1 for i, a in enumerate(times) if spec.system.axes[a].length == length]
+
+
+def _blank(key: str, own: NDA, name: str, array: NDA, place: int) -> NDA:
+    if array.ndim <= place:
+        return array  # the check of dimensions says what is wrong
+    if len(own) != len(array):
+        raise DataError(f"{key} has {len(own)} numbers, {name} has {len(array)} sequences")
+    steps = array.shape[place]
+    wrong = np.flatnonzero((own < 1) | (own > steps))
+    if len(wrong):
+        i = int(wrong[0])
+        raise DataError(f"{key}[{i}] = {own[i]}; a sequence of {name} has 1 to {steps} steps")
+    shape = [1] * array.ndim
+    shape[0], shape[place] = len(array), steps
+    inside = (np.arange(steps) < own[:, None]).reshape(shape)
+    return np.where(inside, array, array.dtype.type(0))
+
+
+def axes_in(given: Mapping[str, object]) -> tuple[str, ...]:
+    """The axes along which the sequences of some data have lengths of their own."""
+    return tuple(axis_of(name) for name in given if name.endswith(f".{ROLE}"))
+
+
+def with_lengths(given: Arrays, lengths: Mapping[str, ArrayLike]) -> Arrays:
+    """The data with ``{"t": [5, 3]}`` under ``t.lengths``.
+
+    :raises DataError: they are given twice.
+    """
+    out = dict(given)
+    for axis, own in lengths.items():
+        key = f"{canonical(axis)}.{ROLE}"
+        if key in out:
+            raise DataError(f"{key} is given twice")
+        out[key] = np.asarray(own)
+    return out
