@@ -21,8 +21,9 @@ from rnnc.source import (
 )
 
 if TYPE_CHECKING:
-    from rnnc.api import Spec, Stream, library, load, open, parse
+    from rnnc.api import Spec, Stream, load, open, parse
     from rnnc.flow import gradient_flow
+    from rnnc.spec_files import library
     from rnnc.train.loop import DivergedError
 
 __version__ = "0.1.0"
@@ -56,6 +57,10 @@ def __getattr__(name: str) -> Any:
         from rnnc.train.loop import DivergedError
 
         return DivergedError
+    if name == "library":
+        from rnnc.spec_files import library
+
+        return library
     if name in __all__:
         from rnnc import api
 

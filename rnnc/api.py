@@ -155,8 +155,9 @@ class Spec:
           is one of the library (``adam`` unless given) or a ``.rnn`` file, ``hyper`` sets its
           constants, and gradients of a global norm above ``clip`` are scaled down to it.
 
-        ``carry`` takes the sequences of the last three as chunks of longer ones: states go in
-        and come out (``ports.states``), and gradients stop at the beginning of the chunk.
+        ``carry`` takes the sequences (modes predict, loss, grad, train) as chunks of longer ones:
+        states go in and come out (``ports.states``), and gradients stop at the beginning of the
+        chunk.
         ``lengths`` names time axes on which the sequences of a batch have lengths of their own,
         given with each call (``model(x=x, lengths={"t": [5, 3]})``): the equations then hold for
         each up to its own T, and results past that are 0. ``unroll`` fixes the number of steps.
@@ -254,18 +255,21 @@ class Spec:
         *,
         weights: Mapping[str, ArrayLike] | str | Path,
         dtype: str = "float32",
+        chunks: bool = False,
     ) -> Stream:
-        """The model for one step at a time, which keeps its states between calls.
+        """The model for one step at a time, which keeps its states between calls; with
+        ``chunks`` for as many steps at a time as it is given.
 
         :raises SpecError: a step would need to know later ones.
         """
-        step = self.compile(backend, mode="step", weights=weights, dtype=dtype)
+        mode = "predict" if chunks else "step"
+        step = self.compile(backend, mode=mode, carry=chunks, weights=weights, dtype=dtype)
         start = self.compile("numpy", mode="init", weights=weights, dtype=dtype)
         return Stream(step, start)
 
 
 class Stream:
-    """A model that takes one step of each sequence at a time.
+    """A model that takes its sequences one step at a time, or chunk by chunk.
 
     >>> stream = spec.stream(weights=w)              # doctest: +SKIP
     >>> for x_t in x: out = stream(x=x_t)            # doctest: +SKIP
@@ -281,7 +285,8 @@ class Stream:
         self.states = {}
 
     def __call__(self, **inputs: ArrayLike) -> dict[str, NDArray[Any]]:
-        """The outputs at the next step; inputs are [batch, features], without time.
+        """The outputs at the next step; inputs are [batch, features], without time. Of chunks,
+        both are [batch, steps, features].
 
         :raises DataError: an input is missing or does not fit.
         """

@@ -19,7 +19,7 @@ from rnnc.graph.build import build
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
-from rnnc.passes.carry import carry, initial, stepwise
+from rnnc.passes.carry import carry, chunkwise, initial, stepwise
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
@@ -67,7 +67,7 @@ BACKENDS: dict[str, tuple[Pass, ...]] = {
     "onnx": (),
 }
 
-CHUNKED = ("loss", "grad", "train")  # modes that can carry states from chunk to chunk
+CHUNKED = ("predict", "loss", "grad", "train")  # modes that can carry states from chunk to chunk
 MASKED = ("predict", "loss", "grad", "train")  # modes with sequences of several lengths
 
 
@@ -234,7 +234,10 @@ def passes(options: Options) -> list[Pass]:
     if options.carried:
         if options.mode not in CHUNKED:
             raise UsageError(f"states are carried in the modes {', '.join(CHUNKED)}")
-        chosen.insert(2, carry)
+        if options.mode == "predict":
+            chosen += [chunkwise, simplify]
+        else:
+            chosen.insert(2, carry)
     if options.lengths:
         if options.mode not in MASKED:
             raise UsageError(f"sequences have lengths in the modes {', '.join(MASKED)}")

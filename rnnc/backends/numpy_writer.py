@@ -76,7 +76,9 @@ class Writer:
         for o in origins:
             text = " ".join(o.source.line(o.line).split("#")[0].split())
             if text:
-                lines.append(f"# {o.source.name.rsplit('/', 1)[-1]}:{o.line}  {text}")
+                places = [o, *(call.span for call in o.callers)]  # a layer's, and its calls
+                where = ", ".join(f"{p.source.name.rsplit('/', 1)[-1]}:{p.line}" for p in places)
+                lines.append(f"# {where}  {text}")
         shown = tuple(dict.fromkeys(lines))
         if shown and not set(shown) <= set(self.quoted):
             self.quoted = shown

@@ -23,8 +23,10 @@ from rnnc.cli.common import say, show_diagnostics
 from rnnc.cli.compile import compile_
 from rnnc.cli.diff import diff
 from rnnc.cli.format import fmt
+from rnnc.cli.generate import generate
 from rnnc.cli.gradflow import gradflow
 from rnnc.cli.run import run
+from rnnc.cli.score import score
 from rnnc.cli.show import show
 from rnnc.cli.specs import specs
 from rnnc.cli.train import train
@@ -75,7 +77,7 @@ def cli() -> None:
     """
 
 
-for _command in (check, show, diff, compile_, train, run, gradflow, specs, fmt):
+for _command in (check, show, diff, compile_, train, run, generate, score, gradflow, specs, fmt):
     cli.add_command(_command)
 
 

@@ -18,11 +18,11 @@ from rnnc.source import Diagnostic, SpecError, UsageError
 if TYPE_CHECKING:
     from rnnc.api import Spec
     from rnnc.graph.system import System
+    from rnnc.passes.unroll import Counts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODES = ("predict", "step", "init", "loss", "grad", "train")
-LATER_MODES = {"generate": "generation"}
+MODES = ("predict", "step", "init", "generate", "loss", "grad", "train")
 
 # ---------------------------------------------------------------- messages
 
@@ -76,23 +76,6 @@ def file_size(count: int) -> str:
 # ---------------------------------------------------------------- options
 
 
-class Later(click.Choice[str]):
-    """One of some words; those of later versions are known, too."""
-
-    def __init__(self, choices: Iterable[str], later: Mapping[str, str], what: str):
-        super().__init__(tuple(choices))
-        self.later = later
-        self.what = what
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if value in self.later:
-            raise UsageError(
-                f"{self.what} {value} ({self.later[value]}) comes with a later version; "
-                f"there are: {', '.join(self.choices)}"
-            )
-        return super().convert(value, param, ctx)
-
-
 Sizes = dict[str, int | tuple[int, ...]]
 
 
@@ -112,6 +95,25 @@ def _sizes(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -
             raise click.BadParameter(f"{name} is set twice, to {sizes[name]} and to {number}")
         sizes[name] = int(number)
     return sizes
+
+
+def _counts(
+    ctx: click.Context, param: click.Parameter, text: str | None
+) -> int | dict[str, int] | None:
+    """``4``, or of some axes: ``s=3,t=4``."""
+    if text is None:
+        return None
+    counts: dict[str, int] = {}
+    for item in text.split(","):
+        axis, equals, number = (part.strip() for part in item.rpartition("="))
+        if not re.fullmatch(r"\d+", number) or int(number) < 1 or bool(axis) != bool(equals):
+            raise click.BadParameter(f"{item!r} is no number of steps, such as 4 or t=4")
+        if axis in counts:
+            raise click.BadParameter(f"{axis or 'the number of steps'} is given twice")
+        counts[axis] = int(number)
+    if "" in counts and len(counts) > 1:
+        raise click.BadParameter("a number alone is for all axes; name the axis of each")
+    return counts.get("") or counts
 
 
 def hyper_numbers(
@@ -138,14 +140,16 @@ model_option = click.option(
     "--model", metavar="NAME", help="The model of the file; else it is the last one."
 )
 mode_option = click.option(
-    "--mode", type=Later(MODES, LATER_MODES, "mode"), default=None,
+    "--mode", type=click.Choice(MODES), default=None,
     help="predict: whole sequences (the default). step: one step, states in and out. "
-    "init: the states before the first step. loss: losses and metrics of data. grad: these and "
-    "the gradients. train: one training step, with the new parameters as outputs.",
+    "init: the states before the first step. generate: targets are drawn. loss: losses and "
+    "metrics of data. grad: these and the gradients. train: one training step, with the new "
+    "parameters as outputs.",
 )  # fmt: skip
 unroll_option = click.option(
-    "--unroll", type=click.IntRange(min=1), metavar="N", help="Fix the number of steps: no loops."
-)
+    "--unroll", metavar="N", callback=_counts,
+    help="Fix the number of steps: no loops. Of several axes: s=3,t=4; those left out keep theirs.",
+)  # fmt: skip
 format_option = click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text",
     help="How diagnostics are printed; json goes to stdout.",
@@ -186,15 +190,17 @@ def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
 def final_system(
     spec: Spec,
     mode: str,
-    unroll: int | None,
+    unroll: Counts | None,
     backend: str,
     training: bool | None = None,
     *,
     inputs: Iterable[str] = (),
     carry: bool = False,
+    lengths: Iterable[str] = (),
     optimizer: str = "adam",
     hyper: Mapping[str, float] | None = None,
     clip: float | None = None,
+    top_k: int | None = None,
 ) -> System:
     """A spec's system after the passes of a mode; the options are those of ``Spec.compile``."""
     from rnnc import compiler
@@ -210,6 +216,8 @@ def final_system(
         optimiser=optimiser(optimizer) if mode == "train" else None,
         hyper=hyper or {},
         clip=clip,
+        top_k=top_k,
+        lengths=tuple(lengths),
     )
     return compiler.final(spec.bound, options)
 

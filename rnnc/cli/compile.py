@@ -30,15 +30,18 @@ from rnnc.source import UsageError
 
 if TYPE_CHECKING:
     from rnnc.api import Spec
+    from rnnc.passes.unroll import Counts
     from rnnc.runtime.ports import Ports
     from rnnc.runtime.weights import Weights
 
 OF_MODES = {  # options that not every mode has
     "inputs": ("grad",),
-    "carry": ("loss", "grad", "train"),
+    "carry": ("predict", "loss", "grad", "train"),
+    "lengths": ("predict", "loss", "grad", "train"),
     "optimizer": ("train",),
     "hyper": ("train",),
     "clip": ("train",),
+    "top_k": ("generate",),
 }
 GRADIENT, RATE = "g", "lr"  # the inputs of an optimiser
 BACKENDS = {".onnx": "onnx", ".py": "numpy"}
@@ -66,13 +69,21 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 @click.option(
     "--inputs", multiple=True, metavar="NAME", help="Mode grad: differentiate by this input, too."
 )
-@click.option("--carry", is_flag=True, help="Modes loss, grad, train: states go in and come out.")
+@click.option("--carry", is_flag=True, help="Sequences are chunks of longer ones: states go in and come out.")
+@click.option(
+    "--lengths", multiple=True, metavar="AXIS",
+    help="Sequences have lengths of their own along this axis (t): an input t.lengths.",
+)  # fmt: skip
 @click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
 @click.option(
     "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
     help="Mode train: a parameter of the optimiser (beta1=0.95); once for each.",
 )  # fmt: skip
 @click.option("--clip", type=float, metavar="NORM", help="Mode train: the largest gradient norm.")
+@click.option(
+    "--top-k", type=click.IntRange(min=1), metavar="K",
+    help="Mode generate: draw among the K most likely.",
+)  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what became of each recurrence.")
 @format_option
 @diagnostics_as_asked
@@ -81,7 +92,7 @@ def compile_(
     output: Path,
     model: str | None,
     mode: str | None,
-    unroll: int | None,
+    unroll: Counts | None,
     sizes: Sizes,
     weights: Path | None,
     weights_as_inputs: bool,
@@ -91,9 +102,11 @@ def compile_(
     training: bool,
     inputs: tuple[str, ...],
     carry: bool,
+    lengths: tuple[str, ...],
     optimizer: str | None,
     hyper: dict[str, float],
     clip: float | None,
+    top_k: int | None,
     explain: bool,
     format_: str,
 ) -> None:
@@ -110,11 +123,15 @@ def compile_(
     options: dict[str, Any] = {
         "inputs": tuple(n for item in inputs for n in item.split(",") if n),
         "carry": carry,
+        "lengths": tuple(n for item in lengths for n in item.split(",") if n),
         "optimizer": optimizer,
         "hyper": hyper or None,
         "clip": clip,
+        "top_k": top_k,
     }
     _check_mode(mode, options)
+    from rnnc.train.checkpoint import metadata_of, vocabulary_in
+
     learning = mode in ("grad", "train")
     _check_weights(weights, weights_as_inputs, seed, mode if learning else "")
     weights_as_inputs = weights_as_inputs or learning
@@ -122,9 +139,10 @@ def compile_(
     spec = sized_like(load_spec(file, model, sizes), weights)
     _check_task(spec, mode)
     given = None if weights_as_inputs else _weights(spec, weights, seed or 0, dtype)
+    vocabulary = None if weights is None else vocabulary_in(metadata_of(weights))
     compiled = spec.compile(
         backend, weights=given, mode=mode, unroll=unroll, dtype=dtype, training=training or None,
-        opset=opset or 18, **options,
+        opset=opset or 18, vocabulary=vocabulary, **options,
     )  # fmt: skip
     with written(output) as part:
         compiled.save(part)
@@ -171,7 +189,7 @@ def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
     for option, modes in OF_MODES.items():
         if options[option] not in (None, False, (), {}) and mode not in modes:
             those = f"mode {modes[0]}" if len(modes) == 1 else f"the modes {', '.join(modes)}"
-            raise UsageError(f"--{option} is for {those}; this is mode {mode}")
+            raise UsageError(f"--{option.replace('_', '-')} is for {those}; this is mode {mode}")
 
 
 def _check_task(spec: Spec, mode: str) -> None:

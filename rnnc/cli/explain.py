@@ -11,8 +11,11 @@ from rnnc.cli.common import final_system, plural
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
-from rnnc.passes.plan import Compute, Loop, Plan
+from rnnc.passes.generate import generate
+from rnnc.passes.mode import predicting
+from rnnc.passes.plan import Compute, Loop, Plan, Statement, flat
 from rnnc.passes.schedule import schedule
+from rnnc.passes.unroll import Counts
 from rnnc.source import Span
 
 # what moves numbers and computes none; most of it is free
@@ -27,7 +30,7 @@ _FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all
 def explanation(
     spec: Spec,
     mode: str,
-    unroll: int | None,
+    unroll: Counts | None,
     training: bool | None,
     backend: str,
     options: Mapping[str, Any] | None = None,
@@ -35,17 +38,18 @@ def explanation(
     """For each recurrence of the spec: its equations, its form, and what is left in its loop (of
     gradients: in its two loops). ``options`` are further ones of ``Spec.compile``."""
     plan = schedule(final_system(spec, mode, unroll, backend, training, **options or {}))
-    found = recurrences(spec.bound)
+    base = generate(predicting(spec.bound)) if mode == "generate" else spec.bound
+    found = recurrences(base)
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
     left = list(plan.loops)
     gradients = mode in ("grad", "train")
     lines: list[str] = []
-    for number, r in enumerate(_in_order(spec.bound, found), start=1):
+    for number, r in enumerate(_in_order(base, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
-        lines += _head(spec.bound, r, title)
-        origins = _origins(spec.bound[m].origins for m in r.members)
-        loops = [s for s in left if origins & _origins(c.origins for c in _computes(s.body))]
+        lines += _head(base, r, title)
+        origins = _origins(base[m].origins for m in r.members)
+        loops = [s for s in left if origins & _origins(c.origins for c in _computes(flat(s.body)))]
         left = [s for s in left if s not in loops]
         for loop in loops:
             lines += _loop(plan, loop, backend, _way(r, loop) if gradients else "")
@@ -61,14 +65,19 @@ def _in_order(system: System, found: Iterable[Recurrence]) -> list[Recurrence]:
 
 
 def _head(system: System, r: Recurrence, title: str) -> list[str]:
-    way = "forward" if r.forward else "backward"
-    length = system.axes[r.axis].length
-    steps = f"from 1 to {length}" if r.forward else f"from {length} to 1"
-    lines = [f"{title} over {r.axis}, {way} ({steps}):"]
+    lines = [f"{title} over {_over(system, r)}:"]
     for values, text in Printer(system).equations():
         if any(v.name in r.members for v in values):
             lines.append(f"    {text}")
     return lines
+
+
+def _over(system: System, r: Recurrence) -> str:
+    way = "forward" if r.forward else "backward"
+    length = system.axes[r.axis].length
+    steps = f"from 1 to {length}" if r.forward else f"from {length} to 1"
+    inner = dict.fromkeys(_over(system, i) for i in r.inner)
+    return f"{r.axis}, {way} ({steps})" + "".join(f", in each step over {i}" for i in inner)
 
 
 def _way(r: Recurrence, loop: Loop) -> str:
@@ -79,27 +88,49 @@ def _way(r: Recurrence, loop: Loop) -> str:
 
 def _loop(plan: Plan, loop: Loop, backend: str, way: str) -> list[str]:
     lines = [f"  form: {_FORMS[backend]}" if not way else f"  {way}in {_FORMS[backend]}"]
-    lines.append(f"  from step to step: {_names(plan, (c.name for c in loop.carried))}")
-    before = _before(plan, loop)
+    return lines + _inside(plan, loop, plan.body, "  ")
+
+
+def _inside(plan: Plan, loop: Loop, around: Iterable[Statement], indent: str) -> list[str]:
+    """What a loop among the statements ``around`` it does; the loops in its body further in."""
+    made = {s.target: s for s in _computes(around)}
+    lines = [f"from step to step: {_names(plan, (c.name for c in loop.carried))}"]
+    before = _before(made, (outer for _, outer in loop.scanned))
+    once = [s for s in _before(made, _captured(loop)) if s not in before]
     if before:
-        lines.append("  before it, for all steps at once:")
-        lines += [f"    {_call(plan, s)}" for s in before]
-    elif loop.scanned:
-        lines.append("  nothing is computed before it")
+        lines.append("before it, for all steps at once:")
+        lines += [f"  {_call(plan, s)}" for s in before]
+    elif loop.scanned and not once:
+        lines.append("nothing is computed before it")
+    if once:
+        lines.append("before it, once for all that its steps read:")
+        lines += [f"  {_call(plan, s)}" for s in once]
     if loop.scanned:
-        lines.append(f"  read in each step: {_names(plan, (i for i, _ in loop.scanned))}")
-    lines.append(f"  computed in each step: {_operations(_computes(loop.body))}")
+        lines.append(f"read in each step: {_names(plan, (i for i, _ in loop.scanned))}")
+    lines.append(f"computed in each step: {_operations(_computes(loop.body))}")
+    lines = [indent + line for line in lines]
+    for inner in (s for s in loop.body if isinstance(s, Loop)):
+        way = "forward" if inner.forward else "backward"
+        lines.append(f"{indent}in each step a loop over {inner.axis}, {way}:")
+        lines += _inside(plan, inner, loop.body, indent + "  ")
     return lines
 
 
-def _without_loop(plan: Plan, origins: set[Span], mode: str, unroll: int | None) -> list[str]:
+def _captured(loop: Loop) -> list[str]:
+    """What the statements of a loop read, and loops in it, that is not theirs."""
+    return [a for s in _computes(flat(loop.body)) for a in s.args]
+
+
+def _without_loop(plan: Plan, origins: set[Span], mode: str, unroll: Counts | None) -> list[str]:
     mine = [s for s in _computes(plan.body) if origins & set(s.origins)]
     if not mine:
         return [f"  the mode {mode} does not need it"]
     if mode == "step":
         form = "one step, without a loop: the states come in and go out"
     elif unroll is not None:
-        form = f"unrolled, {plural(unroll, 'step')} one after the other"
+        counts = {"": unroll} if isinstance(unroll, int) else unroll
+        steps = (plural(n, "step") + (f" of {a}" if a else "") for a, n in counts.items())
+        form = f"unrolled, {' and '.join(steps)} one after the other"
     else:
         form = "no loop"
     return [f"  form: {form}", f"  computed: {_operations(mine)}"]
@@ -116,10 +147,9 @@ def _origins(groups: Iterable[tuple[Span, ...]]) -> set[Span]:
     return {span for group in groups for span in group}
 
 
-def _before(plan: Plan, loop: Loop) -> list[Compute]:
-    """What is computed over the loop's axis outside of it, for its steps to read."""
-    made = {s.target: s for s in _computes(plan.body)}
-    todo = [outer for _, outer in loop.scanned]
+def _before(made: Mapping[str, Compute], arrays: Iterable[str]) -> list[Compute]:
+    """What is computed outside of a loop for these arrays, which its steps read."""
+    todo = list(arrays)
     seen: set[str] = set()
     while todo:
         name = todo.pop()

@@ -14,13 +14,19 @@ from rnnc.cli.common import (
     check_target,
     echo,
     keep_apart,
-    load_spec,
     model_option,
     say,
     set_option,
-    written,
 )
-from rnnc.source import DataError, RnncError, Source, SpecError, UsageError
+from rnnc.cli.models import (
+    given_weights,
+    load_arrays,
+    open_model,
+    read_array,
+    save_arrays,
+    shown,
+)
+from rnnc.source import DataError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,14 +90,11 @@ def run(
         check_target(output)
         keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
         keep_apart(output, *([weights] if weights else []))
-    opened, own = _open(model_file, model, sizes, seed, weights)
+    axes = [name for name, dot, _ in (i.partition(".lengths") for i in inputs) if dot]
+    opened, own = open_model(model_file, model, sizes, seed, weights, lengths=axes)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)
-    given = _weights(opened, weights, random, seed) if own is None else own
-    if weights and own is not None:
-        from rnnc.runtime.weights import read_weights
-
-        given = dict(read_weights(weights))
+    given = given_weights(opened, own, weights, random, seed)
     arrays = data.complete(random)
 
     def once() -> Arrays:
@@ -99,84 +102,12 @@ def run(
 
     outputs = once()
     for name, array in outputs.items():
-        echo(_shown(name, array))
+        echo(shown(name, array))
     if time:
         echo(_timing(once))
     if output:
-        _save(output, outputs)
+        save_arrays(output, outputs)
         echo(f"wrote {output}", err=True)
-
-
-# ---------------------------------------------------------------- models
-
-
-def _open(
-    file: str, model: str | None, sizes: Sizes, seed: int, weights: Path | None
-) -> tuple[Model, Arrays | None]:
-    """The model, and the weights that it is to be called with where it was compiled here."""
-    import rnnc
-
-    path = Path(file)
-    if path.suffix in (".onnx", ".py"):
-        if sizes or model:
-            option = "--set" if sizes else "--model"
-            raise UsageError(f"{option} is for specs; {path.name} is compiled already")
-        try:
-            return rnnc.open(path), None
-        except RnncError:
-            raise
-        except Exception as e:  # whatever is in a .py file
-            raise UsageError(f"{path} is no model that rnnc wrote: {type(e).__name__}: {e}") from e
-    from rnnc.cli.compile import sized_like
-
-    spec = sized_like(load_spec(file, model, sizes), weights)
-    compiled = spec.compile("numpy")
-    own = spec.init(seed)
-    if own and weights is None:
-        say("note", f"{spec.name} runs with initial weights (seed {seed}), not trained ones")
-    return compiled, own
-
-
-def _weights(model: Model, path: Path | None, random: bool, seed: int) -> Arrays | None:
-    """Weights for a model that holds none; None for one that does."""
-    from rnnc.runtime.weights import read_weights
-
-    params = model.ports.params
-    lacking = bool(params) and not _holds_weights(model)
-    if path is not None:
-        if not lacking:
-            raise UsageError(f"{model.ports.name} holds its weights; leave out --weights")
-        return dict(read_weights(path))
-    if not lacking:
-        return None
-    if not random:
-        raise DataError(
-            f"the model holds no weights ({', '.join(p.name for p in params[:8])}"
-            f"{' …' if len(params) > 8 else ''}): give --weights w.safetensors, "
-            "or --random for initial ones"
-        )
-    say("note", f"{model.ports.name} runs with initial weights (seed {seed}), not trained ones")
-    return _initial(model, seed)
-
-
-def _holds_weights(model: Model) -> bool:
-    from rnnc.runtime.numpy_model import NumpyModel
-
-    if isinstance(model, NumpyModel):
-        return "\nWEIGHTS = {}\n" not in model.source
-    return not any(p.role == "param" for p in model.inputs)
-
-
-def _initial(model: Model, seed: int) -> Arrays:
-    """Initial weights by the spec that the model carries."""
-    from rnnc.api import Spec
-
-    about = model.ports.extra
-    try:
-        spec = Spec(Source(about["spec"]), about["model"], about["dims"])
-        return spec.init(seed, model.ports.dtype)
-    except (KeyError, SpecError) as e:
-        raise DataError("the model does not say how its weights begin: give --weights") from e
 
 
 # ---------------------------------------------------------------- inputs
@@ -227,7 +158,7 @@ class _Inputs:
             elif path.suffix != ".npy":
                 raise UsageError(f"inputs are .npy or .npz files, not {path.name}")
             elif name or path.stem in self.ports:
-                self._take(name or path.stem, _array(path))
+                self._take(name or path.stem, read_array(path))
             else:
                 unnamed.append(path)
         for path in unnamed:
@@ -235,7 +166,7 @@ class _Inputs:
             if len(free) != 1:
                 which = f"one of {', '.join(free)}" if free else "none is missing"
                 raise UsageError(f"which input is {path}? ({which}); say --input NAME={path}")
-            self._take(free[0], _array(path))
+            self._take(free[0], read_array(path))
 
     def _take(self, name: str, array: NDArray[Any]) -> None:
         from rnnc.graph.names import canonical
@@ -250,7 +181,7 @@ class _Inputs:
         self.arrays[known] = array
 
     def _take_archive(self, path: Path) -> None:
-        archive = _load(path)
+        archive = load_arrays(path)
         names = [n for n in archive if n in self.ports]
         if not names:
             raise DataError(
@@ -281,6 +212,8 @@ class _Inputs:
         def follows(p: PortInfo) -> bool:
             if p.role == "length":
                 return p.name in known
+            if p.role == "lengths":  # full sequences
+                return True
             open_ = [d for d in p.dims if isinstance(d, str)]
             return p.role in ("state", "uniform") and all(d in known for d in open_)
 
@@ -333,7 +266,7 @@ class _Inputs:
         if p.role == "uniform":
             return rng.random(shape)
         if p.kind == "index":
-            return rng.integers(0, p.limit or 2, shape)
+            return rng.integers(1 if p.along else 0, p.limit or 2, shape)
         return rng.random(shape) < 0.5 if p.kind == "flag" else rng.standard_normal(shape)
 
     def _missing(self, missing: list[PortInfo]) -> str:
@@ -347,41 +280,7 @@ class _Inputs:
         return "\n".join(lines)
 
 
-def _load(path: Path) -> Any:
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
-    except Exception as e:  # whatever NumPy makes of a damaged file
-        raise UsageError(f"{path} cannot be read as arrays: {e}") from e
-
-
-def _array(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    array = _load(path)
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"{path} holds several arrays: name it .npz")
-    return array
-
-
-# ---------------------------------------------------------------- outputs
-
-
-def _shown(name: str, array: NDArray[Any]) -> str:
-    import numpy as np
-
-    if not array.ndim:
-        return f"{name} = {array:.6g}" if array.dtype.kind == "f" else f"{name} = {array}"
-    text = np.array2string(array, precision=4, threshold=16, edgeitems=2, suppress_small=True,
-                           max_line_width=92)  # fmt: skip
-    lines = [f"{name}  {list(array.shape)}  {array.dtype}"]
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-        lines[0] += f"  ({nan} NaN, {inf} infinite)"
-    return "\n".join([*lines, *(f"  {line}" for line in text.split("\n") if line.strip())])
+# ---------------------------------------------------------------- time
 
 
 def _timing(once: Any) -> str:
@@ -404,21 +303,3 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e6:.3g} µs"
-
-
-def _save(path: Path, outputs: Arrays) -> None:
-    import zipfile
-
-    import numpy as np
-
-    if path.suffix == ".npy" and len(outputs) != 1:
-        raise UsageError(f"there are {len(outputs)} outputs, and {path.name} holds one: use .npz")
-    with written(path) as part:
-        if path.suffix == ".npy":
-            np.save(part, next(iter(outputs.values())))
-            return
-        # as np.savez does, which cannot take an output named "file"
-        with zipfile.ZipFile(part, "w") as archive:
-            for name, array in outputs.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)

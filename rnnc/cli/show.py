@@ -28,6 +28,7 @@ from rnnc.source import Span, UsageError
 
 if TYPE_CHECKING:
     from rnnc.api import Spec
+    from rnnc.passes.unroll import Counts
 
 STAGES = ("tree", "system", "adjoint", "final", "plan", "numpy", "onnx")
 COMPILED = STAGES[3:]
@@ -69,7 +70,7 @@ def show(
     output: Path | None,
     model: str | None,
     mode: str | None,
-    unroll: int | None,
+    unroll: Counts | None,
     sizes: Sizes,
     format_: str,
 ) -> None:
@@ -111,7 +112,7 @@ def show(
 
 
 def _check_options(
-    stage: str | None, graph: bool, mode: str | None, unroll: int | None, output: Path | None
+    stage: str | None, graph: bool, mode: str | None, unroll: Counts | None, output: Path | None
 ) -> None:
     if graph:
         if stage or mode:
@@ -128,7 +129,7 @@ def _check_options(
         )
 
 
-def _text(spec: Spec, stage: str, mode: str | None, unroll: int | None, backend: str) -> str:
+def _text(spec: Spec, stage: str, mode: str | None, unroll: Counts | None, backend: str) -> str:
     if stage == "tree":
         return tree_text(spec.tree)
     if stage == "system":
@@ -163,7 +164,7 @@ def _latex(spec: Spec, stage: str) -> str:
     return show_latex(system, symbols(system) if stage == "adjoint" else None)
 
 
-def _drawing(spec: Spec, unroll: int | None, format_: str) -> str:
+def _drawing(spec: Spec, unroll: Counts | None, format_: str) -> str:
     from rnnc.graph.draw import draw
     from rnnc.passes.mode import evaluating, predicting
     from rnnc.passes.unroll import unroll as unrolled

@@ -23,8 +23,8 @@ def specs(name: str | None, path: bool) -> None:
     rnnc specs GRU            the text of one, to read, or to change:
     rnnc specs GRU > my.rnn
     """
-    from rnnc.api import library, library_file
     from rnnc.resources import specs_root
+    from rnnc.spec_files import library, library_file
 
     root = specs_root()
     if name is not None:

@@ -47,6 +47,7 @@ COUNT = click.IntRange(min=1)
     help="A text, for a model that predicts the next symbol; may be given again.",
 )  # fmt: skip
 @click.option("--bytes", "as_bytes", is_flag=True, help="The symbols of a text are its bytes.")
+@click.option("--words", is_flag=True, help="Its words, which blanks set apart.")
 @click.option(
     "--validation", multiple=True, metavar="SHARE|FILE",
     help="A share of the data (0.1), or files of their own, as for --data or --text.",
@@ -99,6 +100,7 @@ def train(
     data: tuple[str, ...],
     texts: tuple[str, ...],
     as_bytes: bool,
+    words: bool,
     validation: tuple[str, ...],
     output: Path,
     no_shuffle: bool,
@@ -121,12 +123,13 @@ def train(
     check_target(output)
     spec = load_spec(file, model, sizes)
     read = _check_files(file, output, data, texts, validation, options)
-    given = _data(spec, data, texts, as_bytes)
+    unit = {"bytes": as_bytes, "words": words}
+    given = _data(spec, data, texts, unit)
     from rnnc.train import DivergedError, fit
 
     try:
         result = fit(
-            spec, given, validation=_validation(validation, bool(texts), as_bytes),
+            spec, given, validation=_validation(validation, bool(texts), unit),
             shuffle=not no_shuffle, **options,
         )  # fmt: skip
     except DivergedError as error:
@@ -181,15 +184,20 @@ def _last(output: Path, others: list[str | Path]) -> Path:
     return kept
 
 
-def _data(spec: Spec, files: tuple[str, ...], texts: tuple[str, ...], as_bytes: bool) -> Data:
+def _data(
+    spec: Spec, files: tuple[str, ...], texts: tuple[str, ...], unit: dict[str, bool]
+) -> Data:
     if files and texts:
         raise UsageError("--data and --text exclude each other")
-    if as_bytes and not texts:
-        raise UsageError("--bytes is for texts: give --text FILE")
+    if asked := [option for option, chosen in unit.items() if chosen]:
+        if not texts:
+            raise UsageError(f"--{asked[0]} is for texts: give --text FILE")
+        if len(asked) > 1:
+            raise UsageError("--bytes and --words exclude each other")
     if texts:
         from rnnc.train import Text
 
-        return Text.read(texts, bytes=as_bytes)
+        return Text.read(texts, **unit)
     if not files:
         names = ", ".join(v.name for v in spec.system.inputs) or "nothing"
         raise UsageError(
@@ -199,7 +207,7 @@ def _data(spec: Spec, files: tuple[str, ...], texts: tuple[str, ...], as_bytes: 
     return files
 
 
-def _validation(items: tuple[str, ...], text: bool, as_bytes: bool) -> float | Data | None:
+def _validation(items: tuple[str, ...], text: bool, unit: dict[str, bool]) -> float | Data | None:
     if not items:
         return None
     if len(items) == 1:
@@ -210,7 +218,7 @@ def _validation(items: tuple[str, ...], text: bool, as_bytes: bool) -> float | D
     if text:
         from rnnc.train import Text
 
-        return Text.read(items, bytes=as_bytes)
+        return Text.read(items, **unit)
     return items
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
+from rnnc.graph.names import is_temporary
 from rnnc.graph.ops import LEAVES
 from rnnc.graph.system import System
 from rnnc.graph.types import FIRST, LAST, Index, Read, names_of, sign, substitute
@@ -120,8 +121,9 @@ class _Finder:
         ]
         edges.sort(key=lambda e: (self.order[e.reader], self.order[e.source]))
         names = self._written(e.reader for e in edges)
+        time = self.system.time_axes()
         for e in edges:
-            if axes := set(self.system.values[e.reader].over) & set(self.system.time_axes()):
+            if axes := set(self.system.values[e.reader].over) & set(time):
                 return self._all_steps(e, min(axes))
         cycle = self._same_step(edges)
         if cycle:
@@ -133,11 +135,16 @@ class _Finder:
             for _, index in e.read.at:
                 if self._sign(index) is None:
                     return self._unknown(e, index)
-        return self._both_ways(edges, names)
+        for e in edges:
+            if any(i.base != a for a, i in e.read.at):
+                return self._exchanged(e)
+        return self._both_ways(edges, names, time)
 
     def _same_step(self, edges: Sequence[_Edge]) -> list[_Edge]:
         """A short cycle that never leaves its step; empty where there is none."""
-        still = [e for e in edges if all(not i.fixed and self._sign(i) == 0 for _, i in e.read.at)]
+        still = [
+            e for e in edges if all(i.base == a and self._sign(i) == 0 for a, i in e.read.at)
+        ]
         graph = nx.DiGraph()
         graph.add_edges_from((e.source, e.reader) for e in still)
         circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
@@ -182,7 +189,7 @@ class _Finder:
     def _fixed(self, e: _Edge, names: list[str]) -> Diagnostic:
         axis = next(a for a, i in e.read.at if i.fixed)
         others = [n for n in names if n != e.source]
-        text = f"{e.source}[{self._index(e, axis)}]"
+        text = self._read(e)
         message = f"`{self._owner(e.reader)}` needs `{text}`, a fixed step of itself"
         if e.boundary:
             message = f"a boundary of `{e.reader}` needs `{text}`, which depends on it"
@@ -190,8 +197,8 @@ class _Finder:
             message = f"`{text}` is a fixed step of what depends on it"
             message += f" (through {_listed(others)})"
         hint = (
-            f"a recurrence reads the step before ({e.source}[{axis}-1]) or after "
-            f"({e.source}[{axis}+1]), not the first or last of itself"
+            f"a recurrence reads the step before ({self._near(e, axis, '-1')}) or after "
+            f"({self._near(e, axis, '+1')}), not the first or last of itself"
         )
         return Diagnostic("RNN023", message, self._place(e), (), hint)
 
@@ -202,12 +209,12 @@ class _Finder:
             f"`{self._owner(e.reader)}` needs all steps of {axis} of what depends on it",
             origins[0] if origins else None,
             (),
-            "a running sum is a recurrence of its own: s[t] = s[t-1] + …",
+            f"a running sum is a recurrence of its own: s[{axis}] = s[{axis}-1] + …",
         )
 
     def _unknown(self, e: _Edge, index: Index) -> Diagnostic:
         dims = sorted(names_of(index.offset))
-        text = f"{e.source}[{self._index(e, index.base)}]"
+        text = self._read(e)
         return Diagnostic(
             "RNN024",
             f"whether `{text}` is an earlier or a later step depends on {_listed(dims)}",
@@ -216,21 +223,44 @@ class _Finder:
             f"give {_listed(dims)} a number: dim {dims[0]} = …",
         )
 
-    def _both_ways(self, edges: Sequence[_Edge], names: list[str]) -> Diagnostic:
-        found: dict[int | None, _Edge] = {}
+    def _exchanged(self, e: _Edge) -> Diagnostic:
+        axis, index = next((a, i) for a, i in e.read.at if i.base != a)
+        place = self._place(e)
+        text = place.text if place and place.text.endswith("]") else self._read(e)
+        return Diagnostic(
+            "RNN023",
+            f"`{self._owner(e.reader)}` needs `{text}`, the steps of {axis} by the number "
+            f"{index.base}: some of them are later ones",
+            place,
+            (),
+            f"a recurrence reads earlier steps of an axis by its own name, such as {axis}-1",
+        )
+
+    def _both_ways(
+        self, edges: Sequence[_Edge], names: list[str], axes: Sequence[str]
+    ) -> Diagnostic:
+        found: dict[str, dict[int | None, _Edge]] = {a: {} for a in axes}
         for e in edges:
-            for _, index in e.read.at:
-                found.setdefault(self._sign(index), e)
+            for axis, index in e.read.at:
+                found[axis].setdefault(self._sign(index), e)
+        torn = [a for a in axes if {-1, 1} <= found[a].keys()]
         each = "itself" if len(names) == 1 else "each other"
         verb = "reads" if len(names) == 1 else "read"
         message = f"{_listed(names)} {verb} both earlier and later steps of {each}"
-        before, after = self._place(found[-1]), self._place(found[1])
+        if len(torn) > 1:
+            message += f", of {' and of '.join(torn)}"
+        before, after = (self._place(found[torn[0]][way]) for way in (-1, 1))
+        along = f" of {torn[0]}" if len(axes) > 1 else ""
         labels = [
-            Label(span, text)
+            Label(span, text + along)
             for span, text in ((before, "an earlier step"), (after, "a later step"))
             if span is not None
         ]
-        hint = "use two values, one for each direction, and join them afterwards: [f[t], g[t]]"
+        both = ", ".join(self._axes(found[torn[0]][-1]))
+        hint = "use two values, one for each direction, and join them afterwards: "
+        hint += f"[f[{both}], g[{both}]]"
+        if len(torn) > 1:
+            hint = f"along one axis all reads go one way, say {torn[0]}-1 and {torn[0]}"
         return Diagnostic("RNN024", message, before, tuple(labels), hint)
 
     # ---------------------------------------------------------------- in the words of the spec
@@ -238,7 +268,7 @@ class _Finder:
     def _owner(self, name: str) -> str:
         """The equation that a value is part of: ``h.2`` belongs to ``h``."""
         owner = name
-        while owner not in self.system.values or "." in owner:
+        while owner not in self.system.values or is_temporary(owner):
             if "." not in owner:
                 return name
             owner = owner.rsplit(".", 1)[0]
@@ -247,6 +277,15 @@ class _Finder:
     def _written(self, names: Iterable[str]) -> list[str]:
         """The equations that these values belong to."""
         return list(dict.fromkeys(self._owner(n) for n in names))
+
+    def _read(self, e: _Edge) -> str:
+        """A read as it is written: ``h[i, j-1]``."""
+        return f"{e.source}[{', '.join(self._index(e, a) for a in self._axes(e))}]"
+
+    def _near(self, e: _Edge, axis: str, by: str) -> str:
+        """What is read, one step of an axis back or on."""
+        steps = [a + by * (a == axis) for a in self._axes(e)]
+        return f"{e.source}[{', '.join(steps)}]"
 
     def _index(self, e: _Edge, axis: str) -> str:
         index = e.read.index(axis)
@@ -269,9 +308,9 @@ class _Finder:
         found = list(
             re.finditer(rf"(?<![\w.]){re.escape(e.source)}(?![\w'.])(\[[^\[\]]*\])?", text)
         )
-        wanted = [self._index(e, axis) for axis in self._axes(e)]
+        wanted = sorted(self._index(e, axis) for axis in self._axes(e))
         for m in found:
-            if (m[1] or "").strip("[]").replace(" ", "") == ",".join(wanted):
+            if sorted((m[1] or "").strip("[]").replace(" ", "").split(",")) == (wanted or [""]):
                 return Span(span.source, start + m.start(), start + m.end())
         return span
 

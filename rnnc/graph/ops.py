@@ -328,6 +328,34 @@ _op("scatter", "whole", _scatter_rule, _scatter)
 _op("gather", "whole", _gather_rule, lambda a, _: a[0][int(a[1])])
 
 
+# ---------------------------------------------------------------- for draws
+
+
+def _real_vector(types: Sequence[Type], name: str) -> Type:
+    if types[0].kind != "real" or types[0].rank != 1:
+        raise TypeMismatch(f"{name} takes a vector of real numbers, not {types[0]}")
+    return types[0]
+
+
+# sums of the first entry, the first two, …
+_op("cumsum", "whole", lambda t, a: _real_vector(t, "cumsum"), lambda a, _: np.cumsum(a[0]))
+
+
+def _kth_largest_rule(types: Sequence[Type], attrs: Attributes) -> Type:
+    (size,), count = _real_vector(types, "kth_largest").shape, attrs["count"]
+    if isinstance(size, int) and not 1 <= count <= size:
+        raise TypeMismatch(f"of {size} entries none is the {count}th largest")
+    return Type("real")
+
+
+# the `count`th entry when all are sorted, the largest first
+_op(
+    "kth_largest",
+    "whole",
+    _kth_largest_rule,
+    lambda a, s: np.asarray(np.sort(a[0])[-s["count"]]),
+)
+
 # ---------------------------------------------------------------- reductions
 # over all features where `over` is empty, else over the axes in it
 

@@ -111,11 +111,13 @@ class Axis:
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """How an observed variable is distributed: ``kind``, the values of its parameters, and the
-    flag that says where it counts (None: everywhere)."""
+    flag that says where it counts (None: everywhere). A choice among the steps of an axis has it
+    as ``over``, and a parameter that varies over it."""
 
     kind: str
     reads: tuple[Read, ...]
     when: Read | None = None
+    over: str | None = None
 
     @property
     def all_reads(self) -> tuple[Read, ...]:
@@ -125,7 +127,7 @@ class Distribution:
     def map_reads(self, change: Callable[[Read], Read]) -> Distribution:
         """The same distribution with every read changed."""
         when = None if self.when is None else change(self.when)
-        return Distribution(self.kind, tuple(change(r) for r in self.reads), when)
+        return replace(self, reads=tuple(change(r) for r in self.reads), when=when)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,18 +33,27 @@ def carry(system: System) -> System:
     return _streamed(system)[0]
 
 
-def stepwise(system: System) -> System:
-    """The system at a single step: states in and out, and what was known before the first step
-    as inputs (``contexts``).
+def chunkwise(system: System) -> System:
+    """The system for a chunk of its sequences: states in and out, and what was known before the
+    first step as inputs (``contexts``).
 
     Raises SpecError where a step needs to know later ones.
     """
+    return _chunk(system)[0]
+
+
+def stepwise(system: System) -> System:
+    """The same at a single step, without the axis of steps."""
+    return one_step(*_chunk(system))
+
+
+def _chunk(system: System) -> tuple[System, str]:
     carried, axis = _streamed(system)
     values = dict(carried.values)
     contexts = _contexts(carried, axis)
     for name, given in contexts.items():
         v = carried[name]
-        limit = tuple((k, a) for k, a in v.attrs if k == "range") if v.op in DATA else ()
+        limit = tuple((k, a) for k, a in v.attrs if k in ("range", "steps")) if v.op in DATA else ()
         values[given] = Value(given, "input", (), v.type, v.axes, limit, (), v.origins)
     renamed = {
         name: v.map_reads(lambda r: r.renamed(contexts.get(r.source, r.source)))
@@ -55,7 +64,7 @@ def stepwise(system: System) -> System:
         outputs=tuple(contexts.get(n, n) for n in carried.outputs),
         contexts={given: name for name, given in contexts.items()},
     )
-    return one_step(cut.pruned(), axis)
+    return cut.pruned(), axis
 
 
 def initial(system: System) -> System:
@@ -71,6 +80,8 @@ def initial(system: System) -> System:
         prev = carried.values[state.prev]
         start = state.initial or edge(system, values, None, Type(prev.type.kind), ())
         _check_start(values, values[start.source], axis)
+        for fixed in (a for a in prev.axes if system.axes[a].size is not None):
+            start = _repeated(system, values, start, fixed)
         axes = system.ordered(read_axes(values[start.source].axes, start))
         values[state.prev] = Value(
             state.prev,
@@ -90,6 +101,20 @@ def initial(system: System) -> System:
     return system.with_values(
         values, outputs=tuple(outputs), losses={}, metrics={}, counts={}, targets={}
     ).pruned()
+
+
+def _repeated(system: System, values: dict[str, Value], r: Read, axis: str) -> Read:
+    """What is read, at every step of an axis of fixed length: that length is in no data."""
+    v = values[r.source]
+    axes = read_axes(v.axes, r)
+    if axis in axes:
+        return r
+    name = system.fresh(f"{v.name}.repeated", values)
+    count = whole(system.axes[axis].size or 0)
+    values[name] = Value(
+        name, "stack", (r,) * count, v.type, system.ordered((*axes, axis)), (("axis", axis),)
+    )
+    return Read(name)
 
 
 def _streamed(system: System) -> tuple[System, str]:
@@ -203,6 +228,9 @@ class _Carry:
                 raise _ahead(v, f"it asks for {length}, the number of all steps")
             for _, r in v.all_reads():
                 index = r.index(axis)
+                for a, i in r.at:
+                    if i.base not in (a, FIRST, LAST) and axis in (a, i.base):
+                        raise _ahead(v, f"it reads `{r.source}` over {a} at steps of {i.base}")
                 if axis not in system.values[r.source].axes:
                     continue
                 shown = f"`{r.source}[{axis}+{index.offset}]`"
@@ -245,7 +273,7 @@ class _Carry:
     # ---------------------------------------------------------------- states
 
     def _input(self, name: str, like: Value, axes: tuple[str, ...], type_: Type) -> Read:
-        limit = tuple((k, a) for k, a in like.attrs if k == "range")
+        limit = tuple((k, a) for k, a in like.attrs if k in ("range", "steps"))
         self.values[name] = Value(name, "input", (), type_, axes, limit, (), like.origins)
         return Read(name)
 

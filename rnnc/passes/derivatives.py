@@ -217,6 +217,8 @@ RULES: dict[str, Rule | None] = {
     **dict.fromkeys(("training", "size", "arange", "eye", "to_real", "stop_gradient")),
     **dict.fromkeys(("sign", "floor", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not")),
     **dict.fromkeys(("argmax", "onehot")),
+    # draws, which no gradient goes through
+    **dict.fromkeys(("cumsum", "kth_largest")),
     "copy": lambda w, v, y, g, i: g,
     "add": lambda w, v, y, g, i: g,
     "sub": lambda w, v, y, g, i: w.neg(g) if i else g,

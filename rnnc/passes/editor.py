@@ -155,8 +155,3 @@ def derived(
     if op == "step":
         axes = {str(given["axis"])}
     return Value(name, op, tuple(reads), type_, system.ordered(axes), attrs, (), origins)
-
-
-def owner_of(name: str) -> str:
-    """The equation that a part of an expression belongs to: ``f`` of ``f.4``."""
-    return name.split(".")[0]

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rnnc.graph.cycles import recurrences
+from rnnc.graph.names import owner_of
 from rnnc.graph.ops import MAPS
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Read, Size
-from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term, owner_of
+from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term
 from rnnc.source import Span
 
 NAMED = 8  # at most so many parts make up a name

@@ -12,22 +12,34 @@ not recur by themselves; then the schedule finds them outside the loop, for all 
 
 from __future__ import annotations
 
-from rnnc.graph.cycles import recurrences
+from collections.abc import Iterable
+
+from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.names import owner_of
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Attrs, Read, Size
-from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term, owner_of
+from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term
 
 
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
     for rewrite in (_split_columns, _sum, _product, _joined_products):
-        members = {m: r.members for r in recurrences(system) for m in r.members}
-        editor = Editor(system)
-        for name, value in system.values.items():
-            if name in members:
-                rewrite(editor, value, members[name])
-        system = editor.result()
+        depth = 0
+        while members := _members(recurrences(system), depth):
+            editor = Editor(system)
+            for name, value in system.values.items():
+                if name in members:
+                    rewrite(editor, value, members[name])
+            system = editor.result()
+            depth += 1
     return system
+
+
+def _members(found: Iterable[Recurrence], depth: int) -> dict[str, frozenset[str]]:
+    """What recurs with each value, in the outermost loops (depth 0) or further in."""
+    for _ in range(depth):
+        found = [inner for r in found for inner in r.inner]
+    return {m: r.members for r in found for m in r.members}
 
 
 def _split_columns(editor: Editor, value: Value, members: frozenset[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from rnnc.graph.names import owner_of
 from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Dim, Read, names_of
@@ -117,7 +118,8 @@ def _span(v: Value) -> Span | None:
 def _name(v: Value) -> str:
     """A value in the user's words: its name, or for a part of an expression its text."""
     text = " ".join(v.origins[0].text.split()) if v.origins else ""
-    return f"`{text}`" if "." in v.name and 0 < len(text) <= 40 else f"`{v.name.split('.')[0]}`"
+    part = owner_of(v.name) != v.name
+    return f"`{text}`" if part and 0 < len(text) <= 40 else f"`{owner_of(v.name)}`"
 
 
 def _too_large(what: str, size: int, most: int, span: Span | None) -> Diagnostic:

@@ -10,17 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rnnc.graph.system import System, Value, moved
-from rnnc.graph.types import Bound, Index, Read, read
+from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, read
 
 
 def single_moves(system: System) -> System:
     """The system in which every read shifts or fixes at most one axis, or renames some."""
-    if all(len(r.at) < 2 for v in system.values.values() for _, r in v.all_reads()):
+    if all(_single(r) for v in system.values.values() for _, r in v.all_reads()):
         return system
     moves = _Moves(system)
     for v in system.values.values():
         moves.values[v.name] = v.map_reads(moves.read)
     return system.with_values(moves.values)
+
+
+def _single(r: Read) -> bool:
+    return not r.at or (len(r.at) == 1 and (r.at[0][1].base in (r.at[0][0], FIRST, LAST)))
+
+
+def _exists(index: Index) -> bool:
+    """Whether an index is a fixed step that every sequence has."""
+    return index.fixed and index.offset == 0
 
 
 class _Moves:
@@ -43,7 +52,10 @@ class _Moves:
                 names[axis] = Index(index.base)
         if len(own) + bool(names) < 2:
             return r
-        order = [a for a in self.values[r.source].axes if a in own]
+        # a step that exists is taken first: what a boundary reads there (s[t, 0] = s[t-1, J])
+        # would else lead to another such step, without an end
+        axes = [a for a in self.values[r.source].axes if a in own]
+        order = sorted(axes, key=lambda a: _exists(own[a]))
         last = {} if names else {order[0]: own[order.pop(0)]}
         source = r.source
         for axis in reversed(order):

@@ -116,7 +116,7 @@ class Port:
 
     ``role`` is ``input``, ``target``, ``state``, ``context``, ``length``, ``lengths``, ``uniform``
     for what goes in; ``output``, ``state``, ``loss``, ``metric``, ``count`` for what comes out.
-    ``limit`` is k of an ``index(k)``, ``times`` the time axes, in the order of the dimensions
+    ``limit`` is k of an ``index(k)``, ``along`` the length of an index of steps, ``times`` the time axes, in the order of the dimensions
     after the batch.
     """
 
@@ -125,6 +125,7 @@ class Port:
     role: str
     type: ArrayType
     limit: int | None = None
+    along: str | None = None
     times: tuple[str, ...] = ()
 
 

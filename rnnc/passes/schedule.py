@@ -129,7 +129,9 @@ class _Schedule:
         role = "lengths" if "lengths" in dict(value.attrs) else "state" if state else value.op
         role = "context" if name in self.system.contexts else role
         times = tuple(a for a in value.axes if a != BATCH)
-        port = Port(name, name, role, outside, limit, times)
+        steps = dict(value.attrs).get("steps")
+        along = steps if isinstance(steps, str) else None
+        port = Port(name, name, role, outside, limit, along, times)
         (self.params if value.op == "param" else self.inputs).append(port)
         arrays.types[name] = outside
         array = name
@@ -344,16 +346,23 @@ class _Schedule:
             if axis.size is not None:
                 out[axis.name] = whole(axis.size)
                 continue
-            for port in self.inputs:
-                if axis.name in port.type.dims:
-                    out[axis.name] = (port.name, port.type.dims.index(axis.name))
-                    break
-            else:
-                if axis.name in used:
-                    port = Port(axis.length, axis.length, "length", ArrayType((), "index"))
-                    self.inputs.append(port)
-                    self.arrays.types[port.array] = port.type
-                    out[axis.name] = (port.name, -1)
+            same = [a.name for a in self.system.axes.values() if a.length == axis.length]
+            same.sort(key=lambda name: name != axis.name)  # its own dimension first
+            found = [
+                (port.name, port.type.dims.index(name))
+                for name in same
+                for port in self.inputs
+                if name in port.type.dims
+            ]
+            if found:
+                out[axis.name] = found[0]
+            elif told := [out[name] for name in same if name in out]:
+                out[axis.name] = told[0]
+            elif axis.name in used:
+                port = Port(axis.length, axis.length, "length", ArrayType((), "index"))
+                self.inputs.append(port)
+                self.arrays.types[port.array] = port.type
+                out[axis.name] = (port.name, -1)
         return out
 
 

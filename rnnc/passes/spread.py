@@ -11,7 +11,7 @@ needs them, though they do not recur.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 
 import networkx as nx
@@ -224,7 +224,7 @@ def _joining(
 
 
 def _stays_out(
-    system: System, name: str, inside: set[str], after: set[str], spread: set[str], axis: str
+    system: System, name: str, inside: Set[str], after: Set[str], spread: Set[str], axis: str
 ) -> bool:
     v = system.values[name]
     for _, r in v.all_reads():

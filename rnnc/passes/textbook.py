@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnc.graph.equations import is_stretch
-from rnnc.graph.names import GRADIENT, is_temporary
+from rnnc.graph.names import GRADIENT, is_temporary, owner_of
 from rnnc.graph.notation import Printer
 from rnnc.graph.ops import LEAVES, MAPS
+from rnnc.graph.show import spelling
 from rnnc.graph.system import System, Value, moved
 from rnnc.graph.types import FIRST, LAST, Array, Bound, Index, Read, Type
-from rnnc.passes.editor import MATRIX_VECTOR, Editor, owner_of
+from rnnc.passes.editor import MATRIX_VECTOR, Editor
 
 DELTA = "delta_"
 MOST_LEAVES = 2  # of an expression that is short enough to be written more than once
@@ -316,7 +317,7 @@ def _named(system: System) -> System:
             owner = owner.removeprefix(GRADIENT)
         if v.name.startswith(GRADIENT) and v.type.kind == "real":
             names[v.name] = _free(f"{DELTA}{_inside(printer, v, owner)}", taken)
-        elif owner.isidentifier():
+        elif owner.replace(".", "_").isidentifier():
             names[v.name] = _numbered(owner, taken)
 
     def renamed(r: Read) -> Read:
@@ -334,7 +335,7 @@ def _inside(printer: Printer, v: Value, owner: str) -> str:
     """The equation that a gradient belongs to: of a loss that of the distribution's parameter."""
     system = printer.system
     explained = {r.source for d in system.targets.values() for r in d.reads}
-    if owner.removeprefix(GRADIENT) == "loss":
+    if owner.removeprefix(GRADIENT).split(".")[0] == "loss":
         for r in printer.operands(v):
             if r.source in explained and not is_temporary(r.source):
                 return r.source
@@ -343,14 +344,15 @@ def _inside(printer: Printer, v: Value, owner: str) -> str:
 
 def symbols(system: System) -> dict[str, str]:
     """How the names of gradients are written: ``d_h`` is ∂h, ``delta_h`` is δ_h."""
-    out = {}
+    out, spelled = {}, spelling(system)
     for name in system.values:
-        if "." in name:
+        if is_temporary(name):
             continue
+        plain = spelled.get(name, name)
         if name.startswith(GRADIENT) and name.removeprefix(GRADIENT)[:1].isalpha():
-            out[name] = f"∂{name.removeprefix(GRADIENT)}"
+            out[name] = f"∂{plain.removeprefix(GRADIENT)}"
         elif name.startswith(DELTA):
-            out[name] = f"δ_{name.removeprefix(DELTA)}"
+            out[name] = f"δ_{plain.removeprefix(DELTA)}"
     return out
 
 

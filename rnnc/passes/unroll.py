@@ -31,7 +31,6 @@ def unroll(system: System, counts: Counts) -> System:
     :raises UsageError: there is no such axis, its length is another, or that would be absurdly
         many values.
     """
-    system = single_moves(system)
     for axis, count in _checked(system, counts).items():
         values = count * sum(axis in v.axes for v in system.values.values())
         if values > MOST_VALUES:
@@ -39,7 +38,7 @@ def unroll(system: System, counts: Counts) -> System:
                 f"{count:,} steps unrolled would be {values:,} operations, more than "
                 f"{MOST_VALUES:,}; unroll fewer, or leave unroll out: a loop takes any number"
             )
-        system = _Unrolled(system, axis, count, keep=True).run()
+        system = _Unrolled(single_moves(system), axis, count, keep=True).run()
     return system
 
 

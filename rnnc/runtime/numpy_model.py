@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc.runtime.ports import Ports, check_inputs, parse_ports
+from rnnc.runtime.generate import Runnable
+from rnnc.runtime.ports import Ports, check_inputs, given, parse_ports
 from rnnc.runtime.summary import summary
 from rnnc.runtime.weights import Weights, check_weights
 from rnnc.source import DataError, UsageError
@@ -20,7 +21,7 @@ from rnnc.source import DataError, UsageError
 NDA = NDArray[Any]
 
 
-class NumpyModel:
+class NumpyModel(Runnable):
     """A compiled model: call it with arrays by name, batch first, and get arrays by name.
 
     ``source`` is the text of the module it runs; a debugger steps through it.
@@ -63,10 +64,11 @@ class NumpyModel:
         *,
         weights: Mapping[str, ArrayLike] | None = None,
         seed: int = 0,
+        lengths: Mapping[str, ArrayLike] | None = None,
         **inputs: ArrayLike,
     ) -> dict[str, NDA]:
         """Run the model once; see :meth:`run`."""
-        return self.run(inputs, weights=weights, seed=seed)
+        return self.run(inputs, weights=weights, seed=seed, lengths=lengths)
 
     def run(
         self,
@@ -74,13 +76,17 @@ class NumpyModel:
         *,
         weights: Mapping[str, ArrayLike] | None = None,
         seed: int = 0,
+        lengths: Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, NDA]:
         """The outputs for these inputs, by name, batch first.
 
-        ``weights`` serve this call alone; ``seed`` is for what the model draws.
+        ``weights`` serve this call alone; ``seed`` is for what the model draws; ``lengths`` are
+        those of each sequence, by axis, of a model compiled with lengths.
 
         :raises DataError: an input is missing or does not fit.
+        :raises UsageError: the model was compiled without lengths.
         """
+        inputs = given(self.ports, inputs, lengths)
         data = check_inputs(self.ports.inputs, inputs, self.ports.dtype, seed=seed)
         prepared = self._prepared
         if weights is not None and not self.ports.weights_given and self.ports.params:

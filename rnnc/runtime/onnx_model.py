@@ -12,7 +12,8 @@ from typing import Any
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
+from rnnc.runtime.generate import Runnable
+from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, given, parse_ports
 from rnnc.runtime.summary import summary
 from rnnc.runtime.weights import check_weights
 from rnnc.source import DataError, UsageError
@@ -22,7 +23,7 @@ NDA = NDArray[Any]
 SMALL = 1_000_000  # parameters: below, one thread is faster than several
 
 
-class OnnxModel:
+class OnnxModel(Runnable):
     """A model ready to run: arrays by name in, arrays by name out, the batch first.
 
     ``model`` is the model's bytes or the path of its file. Providers are those of onnxruntime,
@@ -87,30 +88,37 @@ class OnnxModel:
         return [str(p) for p in self._session.get_providers()]
 
     def __call__(
-        self, *, weights: Mapping[str, ArrayLike] | None = None, seed: int = 0, **arrays: ArrayLike
-    ) -> dict[str, NDA]:
-        return self.run(arrays, weights=weights, seed=seed)
-
-    def run(
         self,
-        arrays: Mapping[str, ArrayLike],
         *,
         weights: Mapping[str, ArrayLike] | None = None,
         seed: int = 0,
+        lengths: Mapping[str, ArrayLike] | None = None,
+        **arrays: ArrayLike,
     ) -> dict[str, NDA]:
-        """The outputs for these arrays.
+        return self.run(arrays, weights=weights, seed=seed, lengths=lengths)
+
+    def run(
+        self,
+        inputs: Mapping[str, ArrayLike],
+        *,
+        weights: Mapping[str, ArrayLike] | None = None,
+        seed: int = 0,
+        lengths: Mapping[str, ArrayLike] | None = None,
+    ) -> dict[str, NDA]:
+        """The outputs for these arrays; ``lengths`` are those of each sequence, by axis.
 
         :raises DataError: they do not fit; the message says which, and what is wanted.
+        :raises UsageError: lengths are given, and the model was compiled without.
         """
         if weights is not None and self.ports.params and not self._params:
             raise DataError("the model holds its weights; compile it without weights to give them")
-        all_arrays = dict(arrays)
+        all_arrays = given(self.ports, inputs, lengths)
         if weights is not None:
             shapes = {p.name: tuple(int(d) for d in p.dims) for p in self._params}
             all_arrays.update(check_weights(shapes, weights, self.dtype))
-        given = check_inputs(self.inputs, all_arrays, self.dtype, seed=seed)
+        checked = check_inputs(self.inputs, all_arrays, self.dtype, seed=seed)
         try:
-            results = self._session.run(self._outputs, given)
+            results = self._session.run(self._outputs, checked)
         except Exception as e:  # onnxruntime's errors have no base of their own
             raise DataError(f"onnxruntime cannot run {self.name} on these arrays: {e}") from e
         return dict(zip(self._outputs, results, strict=True))

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH, Kind
+from rnnc.runtime.lengths import ROLE, axis_of, check_lengths, named, without_padding
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
@@ -33,7 +34,9 @@ class PortInfo:
     """One array at the edge of a model: ``batch`` first, then time, then features.
 
     ``dims`` holds numbers and the names of lengths (``batch``, ``T``); an index input takes
-    0..limit-1. For the roles see ``passes.plan.Port``.
+    0..limit-1. For the roles see ``passes.plan.Port``; ``along`` is the
+    length that those of the sequences do not exceed. ``own`` are dimensions along which
+    sequences have lengths of their own, each with the port of these.
     """
 
     name: str
@@ -41,9 +44,12 @@ class PortInfo:
     dims: tuple[str | int, ...]
     kind: Kind = "real"
     limit: int | None = None
+    along: str | int | None = None
+    own: tuple[tuple[int, str], ...] = ()
 
     def __str__(self) -> str:
-        kind = f"index({self.limit}) " if self.limit else f"{self.kind} "
+        limit = self.limit or (self.role != ROLE and self.along)
+        kind = f"index({limit}) " if limit else f"{self.kind} "
         return f"{self.name} : {'' if self.kind == 'real' else kind}{brackets(self.dims)}"
 
 
@@ -87,6 +93,10 @@ class _Port(Protocol):
     def type(self) -> _Type: ...
     @property
     def limit(self) -> int | None: ...
+    @property
+    def along(self) -> str | None: ...
+    @property
+    def times(self) -> tuple[str, ...]: ...
 
 
 class _Plan(Protocol):  # a passes.plan.Plan, which is above this layer
@@ -100,6 +110,8 @@ class _Plan(Protocol):  # a passes.plan.Plan, which is above this layer
     def outputs(self) -> Sequence[_Port]: ...
     @property
     def length_names(self) -> Mapping[str, str]: ...
+    @property
+    def axes(self) -> Mapping[str, int | tuple[str, int]]: ...
 
 
 def ports_of(
@@ -111,11 +123,19 @@ def ports_of(
 ) -> Ports:
     """The ports of a Plan; ``states`` and ``updates`` are pairs (previous, next)."""
 
+    own = {plan.length_names[axis_of(p.name)]: p.name for p in plan.inputs if p.role == ROLE}
+
     def info(p: _Port) -> PortInfo:
         dims = tuple(
             d if isinstance(d, int) or d == BATCH else plan.length_names[d] for d in p.type.dims
         )
-        return PortInfo(p.name, p.role, dims, p.type.kind, p.limit)
+        along: str | int | None = p.along
+        if p.role == ROLE:
+            fixed = plan.axes.get(axis_of(p.name))
+            along = fixed if isinstance(fixed, int) else plan.length_names[axis_of(p.name)]
+        times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
+        padded = tuple((i, own[length]) for i, length in times if length in own)
+        return PortInfo(p.name, p.role, dims, p.type.kind, p.limit, along, padded)
 
     def infos(group: Sequence[_Port]) -> tuple[PortInfo, ...]:
         return tuple(map(info, group))
@@ -144,7 +164,12 @@ def parse_ports(text: str) -> Ports:
             raise UsageError("the model was written by a newer rnnc")
 
         def infos(key: str) -> tuple[PortInfo, ...]:
-            return tuple(PortInfo(**{**p, "dims": tuple(p["dims"])}) for p in table[key])
+            return tuple(
+                PortInfo(**{
+                    **p, "dims": tuple(p["dims"]), "own": tuple(map(tuple, p.get("own", ()))),
+                })
+                for p in table[key]
+            )  # fmt: skip
 
         def pairs(key: str) -> Pairs:
             return tuple((before, after) for before, after in table.get(key, ()))
@@ -158,6 +183,16 @@ def parse_ports(text: str) -> Ports:
 # ---------------------------------------------------------------- what comes in
 
 
+def given(
+    ports: Ports, arrays: Mapping[str, ArrayLike], lengths: Mapping[str, ArrayLike] | None
+) -> dict[str, ArrayLike]:
+    """What a model is called with, lengths under their names as inputs.
+
+    :raises UsageError: the model was compiled without lengths.
+    """
+    return named(ports.inputs, arrays, lengths, ports.extra.get("lengths", ()))
+
+
 def check_inputs(
     ports: Sequence[PortInfo],
     arrays: Mapping[str, ArrayLike],
@@ -167,7 +202,8 @@ def check_inputs(
 ) -> dict[str, NDA]:
     """The arrays that a model is run with, one for each port, of the right dtype.
 
-    States that are missing are zero, uniform numbers are drawn from ``seed``.
+    States that are missing are zero, sequences whose lengths are missing full, uniform numbers
+    are drawn from ``seed``.
 
     :raises DataError: a name is unknown or missing, an array does not fit its port, lengths
         disagree or are 0, an index is out of range.
@@ -177,6 +213,7 @@ def check_inputs(
     for name in arrays:
         if name not in by_name:
             raise DataError(_unknown(name, by_name))
+    arrays = without_padding(ports, arrays)
     checked: dict[str, NDA] = {}
     lengths: dict[str, tuple[int, str]] = {}  # and who says so
     for p in ports:
@@ -187,9 +224,16 @@ def check_inputs(
                 if isinstance(d, str):
                     _length(lengths, d, n, p)
     for p in ports:
+        if p.role == ROLE and p.name in checked:
+            check_lengths(p, checked[p.name], _steps(p, lengths))
+        elif p.along is not None and p.name in checked:
+            _check_steps(p, checked[p.name], _steps(p, lengths))
+    for p in ports:
         if p.name in checked:
             continue
-        if p.role == "length" and p.name in lengths:
+        if p.role == ROLE and BATCH in lengths and isinstance(_steps(p, lengths), int):
+            checked[p.name] = np.full(lengths[BATCH][0], _steps(p, lengths), np.int64)
+        elif p.role == "length" and p.name in lengths:
             checked[p.name] = np.asarray(lengths[p.name][0], np.int64)
         elif p.role in ("state", "uniform") and all(
             isinstance(d, int) or d in lengths for d in p.dims
@@ -269,6 +313,8 @@ def _unknown(name: str, ports: Mapping[str, PortInfo]) -> str:
 
 
 def _wrong_rank(p: PortInfo, array: NDA) -> str:
+    if p.role == ROLE:
+        return f"{p.name} has {array.ndim} dimensions; wanted is one number for each sequence"
     if p.dims[:1] == (BATCH,) and array.ndim == len(p.dims) - 1:
         found = [d if isinstance(d, str) else n for n, d in zip(array.shape, p.dims[1:])]  # noqa: B905
         return (
@@ -277,6 +323,19 @@ def _wrong_rank(p: PortInfo, array: NDA) -> str:
         )
     shape = brackets(array.shape)
     return f"{p.name} has {array.ndim} dimensions, {shape}; wanted are {len(p.dims)}: {p}"
+
+
+def _steps(p: PortInfo, lengths: Mapping[str, tuple[int, str]]) -> str | int | None:
+    """The number of steps that no length of these may exceed; no number where nobody tells it."""
+    return lengths[str(p.along)][0] if str(p.along) in lengths else p.along
+
+
+def _check_steps(p: PortInfo, array: NDA, most: str | int | None) -> None:
+    """Numbers of steps are 1 to the length."""
+    low, high = array.min(), array.max()
+    if low < 1 or (isinstance(most, int) and high > most):
+        wrong = low if low < 1 else high
+        raise DataError(f"{p.name} holds {wrong}; its values are steps, 1 to {p.along} = {most}")
 
 
 def _length(lengths: dict[str, tuple[int, str]], d: str, n: int, p: PortInfo) -> None:

@@ -170,6 +170,8 @@ WHOLE: dict[str, Callable[..., NDA]] = {
     "broadcast": lambda v, x: _fill(x, tuple(map(whole, v.type.shape))),
     "onehot": _onehot,
     "gather": _gather,
+    "cumsum": lambda v, x: np.cumsum(x, axis=1),
+    "kth_largest": lambda v, x: np.sort(x, axis=1)[:, -v.attr("count")],
 }
 
 

@@ -1,0 +1,45 @@
+"""``rnnc score``: how likely texts are to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnc.cli.common import Sizes, echo, model_option, set_option
+from rnnc.cli.generate import numbers
+from rnnc.cli.models import given_weights, open_model
+
+WIDTH = 40  # of a text in the table
+
+
+@click.command(short_help="How likely texts are to a model.")
+@click.argument("model_file", metavar="MODEL")
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE",
+    help="For a spec, or a model that holds none.",
+)  # fmt: skip
+@model_option
+@set_option
+def score(
+    model_file: str, texts: tuple[str, ...], weights: Path | None, model: str | None, sizes: Sizes
+) -> None:
+    """The log-likelihood of each text (in nats), that of a step, and the perplexity.
+
+    MODEL is a spec with its weights, or a model that was compiled in mode loss. A text is of
+    symbols of its vocabulary; without one, whole numbers: "3 1 4".
+
+    \b
+    rnnc score CharLSTM --weights w.safetensors "to be or not to be" "eb ot ton ro eb ot"
+    """
+    opened, own = open_model(model_file, model, sizes, 0, weights, "loss")
+    given = given_weights(opened, own, weights, False, 0)
+    sequences: Any = texts if opened.vocabulary else [numbers(text) for text in texts]
+    scores = opened.score(sequences, weights=given)
+    echo(f"{'log-likelihood':>14}  {'per step':>9}  {'perplexity':>10}  text")
+    for text, s in zip(texts, scores, strict=True):
+        short = text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+        line = f"{s.log_likelihood:>14.4f}  {s.per_step:>9.4f}  {s.perplexity:>10.4g}  "
+        echo(line + short.replace("\n", "\\n"))

@@ -1,0 +1,696 @@
+"""Generation and scores: what is drawn is distributed as the spec says, whoever draws it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+import rnnc
+from rnnc.cli import main
+from rnnc.compiler import Options, final
+from rnnc.passes.generate import generate
+from rnnc.passes.mode import predicting
+from rnnc.runtime.reference import evaluate
+from rnnc.train import Text, Vocabulary
+from tests.by_hand import Hand
+
+NDA = NDArray[Any]
+
+MARKOV = """
+model Markov
+dim   k = 4
+param A : [k, k]
+y[0] = 0
+p[t] = softmax(A[y[t-1]])
+target y[t] : index(k) ~ categorical(p[t])
+output p
+"""
+CHARS = """
+model Chars
+dim   k = 5, m = 6
+param E : [m, k] ~ normal(0, 1)
+param W : [m, m] ~ normal(0, 1)
+param V : [k, m] ~ normal(0, 1)
+y[0] = 0
+h[t] = tanh(W h[t-1] + E onehot(y[t-1], k))
+p[t] = softmax(V h[t])
+target y[t] : index(k) ~ categorical(p[t])
+output p
+"""
+BACKENDS = ["numpy", "onnx"]
+
+
+def compiled(text: str, backend: str = "numpy", **options: Any) -> Any:
+    spec = rnnc.parse(text)
+    options = {"weights": spec.init(seed=1, dtype="float64"), "dtype": "float64", **options}
+    return spec.compile(backend, mode="generate", **options)
+
+
+def softmax(x: NDA) -> NDA:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+def assert_frequencies(drawn: NDA, wanted: NDA) -> None:
+    """Each class comes up as often as it should, within five standard deviations; a class that is
+    off by a few percent fails."""
+    found = np.bincount(drawn, minlength=len(wanted)) / len(drawn)
+    assert (np.abs(found - wanted) <= 5 * np.sqrt(wanted * (1 - wanted) / len(drawn))).all(), found
+
+
+# ---------------------------------------------------------------- distributions
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_categorical(backend: str, temperature: float) -> None:
+    """A Markov chain goes from each state to the next as often as its matrix says."""
+    a = np.random.default_rng(0).normal(size=(4, 4))
+    model = compiled(MARKOV, backend, weights={"A": a})
+    y = model.generate(steps=40, batch=300, temperature=temperature)["y"]
+    assert y.shape == (300, 40)
+    assert y.dtype == np.int64
+    for state in range(4):
+        after = y[:, 1:][y[:, :-1] == state]
+        assert len(after) > 500
+        assert_frequencies(after, softmax(a[state] / temperature))
+    assert_frequencies(y[:, 0], softmax(a[0] / temperature))  # y[0] = 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_top_k(backend: str) -> None:
+    a = np.array([[1.0, 3.0, 2.0, -1.0]] * 4)
+    model = compiled(MARKOV, backend, weights={"A": a}, top_k=2)
+    y = model.generate(steps=10, batch=400)["y"]
+    kept = softmax(np.array([-np.inf, 3.0, 2.0, -np.inf]))
+    assert_frequencies(y.ravel(), kept)
+    # as many as there are is all of them; one is the most likely
+    everything = compiled(MARKOV, backend, weights={"A": a}, top_k=9)
+    assert set(everything.generate(steps=10, batch=40)["y"].flat) == {0, 1, 2, 3}
+    best = compiled(CHARS, backend, top_k=1).generate(steps=12, batch=2)
+    assert_array_equal(best["y"], best["p"].argmax(-1))
+
+
+CLASSES = """
+model Dice
+dim   k = 3
+param a : [k] ~ ones
+p = a / sum(a)
+target y[t] : index(k) ~ categorical(p)
+output p
+"""
+
+
+def test_probabilities_that_are_no_softmax() -> None:
+    """And a class of probability 0 is never drawn, whatever the uniform number."""
+    a = np.array([1.0, 3.0, 0.0])
+    model = compiled(CLASSES, weights={"a": a})
+    y = model.generate(steps=20, batch=300)["y"].ravel()
+    assert_frequencies(y[y < 2], np.array([0.25, 0.75]))
+    assert y.max() == 1
+    cooler = model.generate(steps=20, batch=300, temperature=0.5)["y"].ravel()
+    assert_frequencies(cooler[cooler < 2], np.array([0.1, 0.9]))
+    assert (model.generate(steps=3, temperature=0)["y"] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_always_in_range(backend: str, dtype: str) -> None:
+    """Uniform numbers next to 1, sums that rounding moved, logits that are no numbers."""
+    n = 50
+    rng = np.random.default_rng(0)
+    text = CLASSES.replace("k = 3", "k = 1000").replace("p = a / sum(a)", "p = softmax(a)")
+    below = np.nextafter(np.ones((), dtype), np.zeros((), dtype))
+    for logits in (rng.normal(size=1000), 30 * rng.normal(size=1000)):
+        logits[-1] = -np.inf
+        model = compiled(text, backend, weights={"a": logits}, dtype=dtype)
+        given = {"y.prompt": np.zeros((1, n), int), "y.given": [0], "y.end": -1, "temperature": 1.0}
+        y = model.run({**given, "y.uniform": np.full((1, n), below)})["y"]
+        assert (y < 999).all()
+        assert (softmax(logits)[y] > 0).all()
+        y = model.run({**given, "y.uniform": np.zeros((1, n))})["y"]
+        assert (softmax(logits.astype(dtype))[y] > 0).all()
+    for logits in (np.full(1000, np.nan), np.where(np.arange(1000) == 7, np.nan, 0.0)):
+        for top_k in (None, 3):
+            model = compiled(text, backend, weights={"a": logits}, dtype=dtype, top_k=top_k)
+            y = model.generate(steps=n)["y"]
+            assert ((y >= 0) & (y < 1000)).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bernoulli(backend: str) -> None:
+    text = """
+model Flags
+param a : [3]
+p = {p}
+target y[t] : [3] ~ bernoulli(p)
+output p
+"""
+    a = np.array([-1.0, 0.0, 2.0])
+    p = 1 / (1 + np.exp(-a))
+    for formula in ("sigmoid(a)", "exp(a) / (1 + exp(a))"):
+        model = compiled(text.format(p=formula), backend, weights={"a": a})
+        y = model.generate(steps=10, batch=500)["y"]
+        assert y.shape == (500, 10, 3)
+        assert set(y.flat) == {0.0, 1.0}
+        spread = 5 * np.sqrt(p * (1 - p) / 5000)
+        assert (np.abs(y.mean((0, 1)) - p) < spread).all()
+        assert (np.abs(np.corrcoef(y.reshape(-1, 3).T) - np.eye(3)) < 0.08).all()
+        cold = 1 / (1 + np.exp(-a / 0.5))
+        y = model.generate(steps=10, batch=500, temperature=0.5)["y"]
+        assert (np.abs(y.mean((0, 1)) - cold) < spread + 1e-3).all()
+        y = model.generate(steps=2, temperature=0)["y"]
+        assert_array_equal(y[0], [[0, 0, 1]] * 2)  # 1 where p is above one half
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_normal(backend: str) -> None:
+    text = """
+model Walk
+param s : [2] ~ ones
+target y[t] : [2] ~ normal(y[t-1] + 1, s)
+loss 0 * sum(y[t])
+output q
+q[t] = y[t-1] + 1
+"""
+    s = np.array([0.5, 2.0])
+    model = compiled(text, backend, weights={"s": s})
+    out = model.generate(steps=10, batch=1000)
+    z = (out["y"] - out["q"]) / s
+    assert abs(z.mean()) < 5 / np.sqrt(z.size)
+    assert abs(z.std() - 1) < 0.02
+    assert abs((z**4).mean() - 3) < 0.25  # as normal as that
+    assert abs(np.corrcoef(z[..., 0].ravel(), z[..., 1].ravel())[0, 1]) < 0.05
+    wild = model.generate(steps=10, batch=1000, temperature=2)
+    assert abs(((wild["y"] - wild["q"]) / s).std() - 2) < 0.04
+    still = model.generate(steps=3, temperature=0, prompt=np.array([[5.0, 0.0]]))
+    assert_allclose(still["y"][0], [[5, 0], [6, 1], [7, 2], [8, 3]])
+
+
+# ---------------------------------------------------------------- who draws
+
+
+def hand_greedy(text: str, weights: dict[str, NDA], prompt: list[int], steps: int) -> list[int]:
+    """The most likely symbol after each, by the definition of the model."""
+    system = predicting(rnnc.parse(text).bound)
+    y = list(prompt)
+    for _ in range(steps):
+        p = evaluate(system, {"y": np.array([[*y, 0]]), **weights})["p"]
+        y.append(int(p[0, -1].argmax()))
+    return y
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_greedy_is_argmax(backend: str) -> None:
+    spec = rnnc.parse(CHARS)
+    for seed in range(3):
+        weights = spec.init(seed=seed, dtype="float64")
+        model = compiled(CHARS, backend, weights=weights)
+        found = model.generate([3, 1], steps=10, temperature=0)["y"][0]
+        assert found.tolist() == hand_greedy(CHARS, weights, [3, 1], 10)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_reference_numpy_onnx(temperature: float, top_k: int | None) -> None:
+    """The same uniform numbers give the same draws and outputs, by the definition, too."""
+    spec = rnnc.parse(CHARS)
+    weights = spec.init(seed=2, dtype="float64")
+    rng = np.random.default_rng(0)
+    data = {
+        "y.prompt": rng.integers(0, 5, (3, 9)),
+        "y.given": np.array([0, 2, 9]),
+        "y.end": np.array(-1),
+        "y.uniform": rng.random((3, 9)),
+        "temperature": np.array(temperature),
+    }
+    with np.errstate(divide="ignore"):
+        wanted = evaluate(generate(predicting(spec.bound), top_k), {**data, **weights})
+    assert (wanted["y"][2] == data["y.prompt"][2]).all()
+    for backend in BACKENDS:
+        found = compiled(CHARS, backend, weights=weights, top_k=top_k).run(data)
+        assert_array_equal(found["y"], wanted["y"])
+        assert_allclose(found["p"], wanted["p"], rtol=1e-10)
+        flat = compiled(CHARS, backend, weights=weights, top_k=top_k, unroll=9).run(data)
+        assert_array_equal(flat["y"], wanted["y"])
+
+
+def test_seed() -> None:
+    models = [compiled(CHARS, backend) for backend in BACKENDS]
+    drawn = [m.generate(steps=30, batch=2, seed=5)["y"] for m in (*models, models[0])]
+    assert_array_equal(drawn[0], drawn[1])
+    assert_array_equal(drawn[0], drawn[2])
+    assert (drawn[0] != models[0].generate(steps=30, batch=2, seed=6)["y"]).any()
+    assert (drawn[0][0] != drawn[0][1]).any()  # the sequences of a batch are drawn apart
+
+
+def test_generated_stepped_and_scored() -> None:
+    """Generating greedily, one step at a time, and reading what was generated agree."""
+    spec = rnnc.load("CharLSTM", vocab=7, m=5)
+    rng = np.random.default_rng(3)
+    weights = {n: rng.normal(size=a.shape) for n, a in spec.init().items()}
+    make = {"weights": weights, "dtype": "float64"}
+    drawn = spec.compile("numpy", mode="generate", **make).generate(
+        steps=12, batch=1, temperature=0
+    )
+    assert len(set(drawn["y"].flat)) > 1
+    step = spec.compile("numpy", mode="step", **make)
+    states: dict[str, NDA] = {}  # all 0, as y[0] is
+    for t in range(12):
+        out = step.run({"y": np.zeros(1, int), **states})
+        assert_allclose(out["p"][0], drawn["p"][0, t], rtol=1e-9)
+        states = {before: out[after] for before, after in step.ports.states}
+        states["y.prev"] = out["p"].argmax(-1)
+        assert states["y.prev"][0] == drawn["y"][0, t]
+    read = spec.compile("onnx", **make)(y=drawn["y"])
+    assert_allclose(read["p"], drawn["p"], rtol=1e-9)
+    (score,) = spec.compile("onnx", mode="loss", **make).score(drawn["y"])
+    wanted = np.log(read["p"].max(-1)).sum()
+    assert_allclose(score.log_likelihood, wanted, rtol=1e-9)
+    assert score.steps == 12
+    assert_allclose(score.perplexity, np.exp(-wanted / 12), rtol=1e-9)
+
+
+# ---------------------------------------------------------------- prompts, steps, ends
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_prompts(backend: str) -> None:
+    model = compiled(CHARS, backend)
+    out = model.generate([[4, 3, 2], [1], []], steps=5, temperature=0)["y"]
+    assert out.shape == (3, 8)
+    assert out[0, :3].tolist() == [4, 3, 2]
+    assert out[1, 0] == 1
+    for row, prompt in zip(out, ([4, 3, 2], [1], []), strict=True):  # each as if alone
+        alone = model.generate(prompt, steps=8 - len(prompt), temperature=0)["y"]
+        assert_array_equal(row, alone[0])
+    assert model.generate(np.array([[2, 2]]), steps=1, batch=4)["y"].shape == (4, 3)
+
+
+def test_end() -> None:
+    model = compiled(MARKOV, weights={"A": np.zeros((4, 4))})
+    plain = model.generate([[2, 1], [3]], steps=30, seed=1)
+    ended = model.generate([[2, 1], [3]], steps=30, seed=1, end=2)
+    assert "y.length" not in plain
+    for i, given in enumerate((2, 1)):
+        row, n = plain["y"][i], ended["y.length"][i]
+        first = given + row[given:].tolist().index(2)  # that of the prompt does not count
+        assert n == first + 1
+        assert_array_equal(ended["y"][i, :n], row[:n])
+        assert (ended["y"][i, n:] == 2).all()
+    never = compiled(MARKOV, weights={"A": np.array([[0.0, 0, -np.inf, 0]] * 4)})
+    out = never.generate(steps=9, end=2)
+    assert out["y.length"].tolist() == [9]
+    assert (out["y"] != 2).all()
+
+
+def test_inputs_tell_how_many_steps() -> None:
+    text = """
+model Tagger
+dim   n = 2, k = 3, m = 4
+input x[t] : [n]
+param W : [m, m],  U : [m, n] ~ normal(0, 2),  E : [k, m],  V : [k, m] ~ normal(0, 2)
+y[0] = 0
+h[t] = tanh(W h[t-1] + U x[t] + E[y[t-1]])
+p[t] = softmax(V h[t])
+target y[t] : index(k) ~ categorical(p[t])
+output h
+"""
+    model = compiled(text)
+    x = np.random.default_rng(0).normal(size=(2, 6, 2))
+    out = model.generate(x=x)
+    assert out["y"].shape == (2, 6)
+    assert list(out) == ["y", "h"]
+    assert (model.generate([1, 1], x=x)["y"][:, :2] == 1).all()
+    for wrong, part in (
+        ({"steps": 4}, "4 cannot be drawn"),
+        ({"prompt": [[1]] * 3}, "numbers of sequences disagree"),
+        ({"prompt": [[1] * 7]}, "has 7 steps, the sequence 6"),
+    ):
+        with pytest.raises(rnnc.DataError, match=part):
+            model.generate(x=x, **wrong)
+
+
+def test_a_class_and_several_targets() -> None:
+    text = """
+model Two
+dim   k = 3
+input x : [k]
+z = softmax(x)
+r[t] = softmax(A[y[t-1]])
+param A : [k, k] ~ normal(0, 1)
+y[0] = 0
+target kind : index(k) ~ categorical(z)
+target y[t] : index(k) ~ categorical(r[t])
+target u[t] : [] ~ normal(y[t], 0.001)
+output z
+"""
+    model = compiled(text)
+    x = np.array([[9.0, 0, 0], [0, 0, 9.0]])
+    out = model.generate({"y": [2]}, steps=7, temperature=0, x=x)
+    assert list(out) == ["kind", "y", "u", "z"]
+    assert out["kind"].tolist() == [0, 2]
+    assert (out["y"][:, 0] == 2).all()
+    assert_allclose(out["u"], out["y"])
+    with pytest.raises(rnnc.UsageError, match="give prompts by name"):
+        model.generate([1], steps=3, x=x)
+    single = rnnc.load("LSTMClassifier", n=2, m=3, k=4)
+    judge = single.compile("numpy", mode="generate", weights=single.init())
+    assert judge.generate(x=np.ones((5, 3, 2)))["y"].shape == (5,)
+
+
+def test_no_input_and_no_sequence() -> None:
+    """Nothing but the caller tells how many are drawn."""
+    text = (
+        "model Coin\nparam a : [2]\np = softmax(a)\ntarget y : index(2) ~ categorical(p)\noutput p"
+    )
+    y = compiled(text, weights={"a": np.zeros(2)}).generate(batch=2000)["y"]
+    assert_frequencies(y, np.array([0.5, 0.5]))
+
+
+SEQUENCES = """
+model Translate
+dim   a = 6, k = 5, m = 4
+axis  s : S
+input w[s] : index(a)
+param E : [a, m],  F : [k, m],  R, Q, W, U : [m, m],  V : [k, m] ~ normal(0, 1)
+h[s] = tanh(R h[s-1] + E[w[s]])
+y[0] = 0
+d[0] = h[S]
+e[t, s] = dot(d[t-1], Q h[s])
+c[t] = sum[s](softmax[s](e[t, s]) * h[s])
+d[t] = tanh(W d[t-1] + F[y[t-1]] + U c[t])
+p[t] = softmax(V d[t])
+target y[t] : index(k) ~ categorical(p[t])
+output p
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sequence_to_sequence(backend: str) -> None:
+    """A decoder with attention: what it drew is what reading it finds most likely."""
+    spec = rnnc.parse(SEQUENCES)
+    rng = np.random.default_rng(0)
+    make = {
+        "weights": {n: rng.normal(size=a.shape) for n, a in spec.init().items()},
+        "dtype": "float64",
+        "vocabulary": Vocabulary("abcde"),
+    }
+    w = rng.integers(0, 5, (2, 3))
+    drawn = spec.compile(backend, mode="generate", **make).generate(w=w, steps=6, temperature=0)
+    read = spec.compile(backend, **make)(w=w, y=drawn["y"])["p"]
+    assert_allclose(drawn["p"], read, rtol=1e-9)
+    assert_array_equal(read.argmax(-1), drawn["y"])
+    judge = spec.compile(backend, mode="loss", **make)
+    texts = [make["vocabulary"].decode(row) for row in drawn["y"]]
+    scores = judge.score(texts, w=["".join("abcde"[i] for i in row) for row in w])
+    for score, p in zip(scores, read, strict=True):
+        assert_allclose(score.log_likelihood, np.log(p.max(-1)).sum(), rtol=1e-9)
+    model = spec.compile(backend, mode="generate", **make)
+    source = "".join("abcde"[i] for i in w[0])
+    assert model.generate("", w=source, steps=6, temperature=0) == texts[0]
+    with pytest.raises(rnnc.DataError, match="different lengths"):
+        model.generate("", w=["ab", "abc"], steps=2)
+    with pytest.raises(rnnc.DataError, match="1 entries, for 2 sequences"):
+        judge.score(texts, w=["abc"])
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+def test_usage() -> None:
+    model = compiled(CHARS)
+    for error, part, options in (
+        (rnnc.UsageError, "steps=…", {}),
+        (rnnc.UsageError, "at least 1", {"steps": 0}),
+        (rnnc.UsageError, "temperature", {"steps": 2, "temperature": -1}),
+        (rnnc.UsageError, "temperature", {"steps": 2, "temperature": float("nan")}),
+        (rnnc.DataError, "holds 5", {"steps": 2, "prompt": [5]}),
+        (rnnc.DataError, "a prompt of y", {"steps": 2, "prompt": [[0.5]]}),
+        (rnnc.DataError, "no vocabulary", {"steps": 2, "prompt": "abc"}),
+        (rnnc.DataError, "end = 5", {"steps": 2, "end": 5}),
+        (rnnc.DataError, "takes no z", {"steps": 2, "z": [1]}),
+        (rnnc.DataError, "no sequence q", {"steps": 2, "prompt": {"q": [1]}}),
+    ):
+        with pytest.raises(error, match=part):
+            model.generate(**options)
+    spec = rnnc.parse(CHARS)
+    other = spec.compile("numpy", weights=spec.init())
+    with pytest.raises(rnnc.UsageError, match="mode='generate'"):
+        other.generate(steps=3)
+    with pytest.raises(rnnc.UsageError, match="compiled for mode predict"):
+        other.score(["a"])
+    with pytest.raises(rnnc.UsageError, match="top_k is for mode generate"):
+        spec.compile("numpy", top_k=3)
+    with pytest.raises(rnnc.UsageError, match="one class or more"):
+        spec.compile("numpy", mode="generate", top_k=0)
+    with pytest.raises(rnnc.UsageError, match="categorical"):
+        rnnc.load("Jordan", n=2).compile("numpy", mode="generate", top_k=2)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "p[t] = softmax(A[y[t+1]])\ny[T+1] = 0",  # from the end
+        "p[t] = softmax(A[y[t]])",
+        "p[t] = softmax(sum[t](A[y[t]]))",
+        "p[t] = softmax(A[y[T]])",
+        "b[t] = tanh(b[t+1] + A[y[t]])\np[t] = softmax(A[y[t-1]] + b[t])\ny[0] = 0",
+    ],
+)
+def test_no_looking_ahead(lines: str) -> None:
+    head, tail = "model M\nparam A : [3, 3]\n", "\ntarget y[t] : index(3) ~ categorical(p[t])\n"
+    spec = rnnc.parse(f"{head}{lines}{tail}output p")
+    final(spec.bound, Options("predict"))  # with data it is a model
+    with pytest.raises(rnnc.SpecError) as error:
+        final(spec.bound, Options("generate"))
+    (problem,) = error.value.diagnostics
+    assert problem.code == "RNN042"
+    assert "generation cannot look ahead" in problem.message
+    assert problem.span is not None
+    assert "y[" in problem.span.text
+
+
+# ---------------------------------------------------------------- operations
+
+
+def test_operations() -> None:
+    hand = Hand()
+    x = hand.input("x", 5)
+    hand.add("sums", "cumsum", x)
+    for k in (1, 3, 5):
+        hand.add(f"k{k}", "kth_largest", x, count=k)
+    names = ["sums", "k1", "k3", "k5"]
+    data = np.random.default_rng(0).normal(size=(2, 3, 5))
+    found = evaluate(hand.system("Ops", names, dims={}), {"x": data})
+    assert_allclose(found["sums"][..., 3], data[..., :4].sum(-1))
+    ordered = np.sort(data)
+    for k in (1, 3, 5):
+        assert_array_equal(found[f"k{k}"], ordered[..., 5 - k])
+
+
+# ---------------------------------------------------------------- texts
+
+SEA = "she sells sea shells by the sea shore; "
+
+
+@pytest.fixture(scope="module")
+def sea(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a character model that knows one sentence."""
+    spec = rnnc.load("CharLSTM", m=16, d=8)
+    path = tmp_path_factory.mktemp("sea") / "sea.safetensors"
+    spec.fit(Text(SEA * 20), bptt=20, steps=150, lr=0.02).save(path)
+    return path
+
+
+def sea_spec() -> rnnc.Spec:
+    return rnnc.load("CharLSTM", m=16, d=8, vocab=12)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".py"])
+def test_text(sea: Path, tmp_path: Path, suffix: str) -> None:
+    """The file of a model is enough: it knows its symbols."""
+    backend = {".onnx": "onnx", ".py": "numpy"}[suffix]
+    sea_spec().compile(backend, mode="generate", weights=sea).save(tmp_path / f"gen{suffix}")
+    model = rnnc.open(tmp_path / f"gen{suffix}")
+    assert model.vocabulary == Vocabulary("".join(sorted(set(SEA))))
+    assert model.generate("she ", steps=35, temperature=0) == SEA
+    assert model.generate("she ", steps=60, temperature=0, end=";") == SEA.rstrip()
+    assert len(model.generate("", steps=10)) == 10
+    three = model.generate("she ", steps=10, batch=3, temperature=9)
+    assert isinstance(three, list)
+    assert {len(t) for t in three} == {14}
+    assert len(set(three)) > 1
+    assert model.generate(["she ", "the sea sh"], steps=4, temperature=0) == [
+        "she sell",
+        "the sea shore;",
+    ]
+    with pytest.raises(rnnc.DataError, match="'x'"):
+        model.generate("she x", steps=3)
+    with pytest.raises(rnnc.DataError, match="one symbol"):
+        model.generate("she", steps=3, end="se")
+
+
+def test_vocabulary_of_arrays() -> None:
+    spec = rnnc.parse(CHARS)
+    model = spec.compile(
+        "numpy", mode="generate", weights=spec.init(), vocabulary=Vocabulary("abcde")
+    )
+    text = model.generate("ab", steps=5)
+    assert len(text) == 7
+    assert text.startswith("ab")
+    assert set(text) <= set("abcde")
+    raw = rnnc.load("CharLSTM", vocab=256, m=3)
+    model = raw.compile("numpy", mode="generate", weights=raw.init(), vocabulary=Vocabulary(None))
+    assert model.generate("é", steps=3).startswith("é")  # two bytes
+    with pytest.raises(rnnc.DataError, match="vocabulary of 256"):
+        spec.compile(
+            "numpy", mode="generate", weights=spec.init(), vocabulary=Vocabulary(None)
+        ).generate("a", steps=1)
+
+
+def some_sentences() -> str:
+    rng = np.random.default_rng(0)
+
+    def noun() -> list[str]:
+        small = [rng.choice(["small", "old"])] if rng.random() < 0.5 else []
+        return [rng.choice(["the", "a"]), *small, rng.choice(["cat", "dog", "bird"])]
+
+    words: list[str] = []
+    for _ in range(400):
+        words += [*noun(), rng.choice(["sees", "hears", "likes"]), *noun(), "."]
+    return " ".join(words)
+
+
+def test_natural_order_scores_better(tmp_path: Path) -> None:
+    """A model of word order prefers a sentence to the same words in another order."""
+    spec = rnnc.load("CharLSTM", d=8, m=16)
+    text = Text(some_sentences(), words=True)
+    spec.fit(text, bptt=20, steps=150, lr=0.02).save(tmp_path / "words.safetensors")
+    sized = rnnc.load("CharLSTM", d=8, m=16, vocab=11)
+    judge = sized.compile("numpy", mode="loss", weights=tmp_path / "words.safetensors")
+    good, bad = judge.score(["the small cat sees a dog .", "dog the . a sees small cat"])
+    assert good.steps == bad.steps == 7
+    assert good.perplexity < 5 < 20 < bad.perplexity
+    with pytest.raises(rnnc.DataError, match="no 'horse'"):
+        judge.score(["the horse sees a dog ."])
+    model = sized.compile("onnx", mode="generate", weights=tmp_path / "words.safetensors")
+    sentence = model.generate("the small", steps=30, temperature=0, end=".").split()
+    assert sentence[:2] == ["the", "small"]
+    assert sentence[-1] == "."
+    assert {"sees", "hears", "likes"} & set(sentence)
+    with pytest.raises(rnnc.DataError, match="of a training on words"):
+        sized.fit(Text("the cat"), weights=tmp_path / "words.safetensors")
+
+
+def test_vocabulary_of_words() -> None:
+    known = Vocabulary.of("b a  c\n", "a d", words=True)
+    assert known == Vocabulary(("a", "b", "c", "d"))
+    assert known.encode("d a").tolist() == [3, 0]
+    assert known.decode([3, 0]) == "d a"
+    assert Vocabulary.from_json(known.to_json()) == known
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+    with warnings.catch_warnings():
+        code = main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_cli_generate(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = ["CharLSTM", "--set", "m=16", "--set", "d=8", "--weights", sea]
+    code, out, err = run(capsys, "generate", *spec, "--prompt", "she ", "--steps", 35, "--greedy")
+    assert (code, out) == (0, SEA + "\n"), err
+    model = tmp_path / "gen.onnx"
+    code, _, err = run(capsys, "compile", *spec, "--mode", "generate", "--top-k", 2, "-o", model)
+    assert code == 0, err
+    greedy = ["generate", model, "--prompt", "she ", "--end", ";", "--temperature", 0]
+    assert run(capsys, *greedy)[1] == SEA.rstrip() + "\n"
+    code, out, _ = run(capsys, "generate", model, "--count", 2, "--steps", 5, "--seed", 3)
+    first, second = out[:-1].split("\n--------------------\n")
+    assert len(first) == len(second) == 5
+    assert run(capsys, "generate", model, "--count", 2, "--steps", 5, "--seed", 3)[1] == out
+    arrays = tmp_path / "out.npz"
+    code, out, _ = run(capsys, "generate", model, "--prompt", "she", "--steps", 3, "-o", arrays)
+    assert code == 0
+    assert "y  [1, 6]  int64" in out
+    assert np.load(arrays)["p"].shape == (1, 6, 12)
+
+
+def test_cli_numbers_and_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "chars.rnn"
+    path.write_text(CHARS)
+    code, out, err = run(capsys, "generate", path, "--prompt", "4 4", "--steps", 2)
+    assert code == 0
+    assert "initial weights" in err
+    assert "y  [1, 4]" in out
+    assert "[[4 4" in out
+    np.save(tmp_path / "x.npy", np.ones((2, 3, 2), "float32"))
+    code, out, err = run(
+        capsys, "generate", "LSTMClassifier", "--set", "n=2", "--set", "k=3", "--input",
+        f"x={tmp_path / 'x.npy'}",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "y  [2]" in out
+
+
+def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = ["CharLSTM", "--set", "m=16", "--set", "d=8", "--weights", sea]
+    code, out, err = run(capsys, "score", *spec, "she sells", "slels ehs")
+    assert code == 0, err
+    head, good, bad = out.splitlines()
+    assert head.split() == ["log-likelihood", "per", "step", "perplexity", "text"]
+    assert float(good.split()[2]) < 2 < 5 < float(bad.split()[2])
+    total, each = map(float, good.split()[:2])
+    assert abs(total - 9 * each) < 1e-3
+    model = tmp_path / "loss.onnx"
+    assert run(capsys, "compile", *spec, "--mode", "loss", "-o", model)[0] == 0
+    assert run(capsys, "score", model, "she sells", "slels ehs")[1] == out
+    code, _, err = run(capsys, "score", model, "she sells x")
+    assert code == 1
+    assert "has no 'x'" in err
+    code, _, err = run(capsys, "score", model, "")
+    assert code == 1
+    assert "no steps" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "part"),
+    [
+        (["generate", "chars.rnn", "--prompt", "abc"], 1, "no whole number"),
+        (["generate", "chars.rnn", "--temperature", "-1"], 2, "temperature"),
+        (["generate", "Elman", "--set", "n=2", "--set", "k=2", "--input", "x"], 2, "NAME=FILE"),
+        (["generate", "ElmanCell", "--set", "n=2"], 1, "observes nothing"),
+        (["generate", "p.onnx"], 2, "compiled for mode predict"),
+        (["generate", "p.onnx", "--top-k", "3"], 2, "--top-k is for specs"),
+        (["generate", "chars.rnn", "-o", "out.txt"], 2, ".npz"),
+        (["score", "p.onnx", "1 2"], 2, "compiled for mode predict"),
+        (["compile", "chars.rnn", "--top-k", "3", "-o", "m.onnx"], 2, "--top-k is for mode gen"),
+    ],
+)
+def test_cli_errors(
+    argv: list[str], code: int, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("chars.rnn").write_text(CHARS)
+    spec = rnnc.parse(CHARS)
+    spec.compile("onnx", weights=spec.init()).save("p.onnx")
+    found, _, err = run(capsys, *argv)
+    assert (found, part in err) == (code, True), err
+
+
+def test_metadata_hold_the_vocabulary(sea: Path) -> None:
+    model = sea_spec().compile("onnx", weights=sea)
+    assert json.loads(model.ports.extra["vocabulary"])["symbols"] == "".join(sorted(set(SEA)))
