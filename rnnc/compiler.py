@@ -68,7 +68,7 @@ BACKENDS: dict[str, tuple[Pass, ...]] = {
 }
 
 CHUNKED = ("predict", "loss", "grad", "train")  # modes that can carry states from chunk to chunk
-MASKED = ("predict", "loss", "grad", "train")  # modes with sequences of several lengths
+MASKED = ("predict", "generate", "loss", "grad", "train")  # modes with sequences of several lengths
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,8 @@ def passes(options: Options) -> list[Pass]:
         if options.carried:
             raise UsageError("chunks of sequences have one length: leave out carry, or lengths")
         chosen[2:2] = [partial(lengths, axes=options.lengths), simplify]
+        if options.mode == "generate":
+            chosen.insert(1, partial(_not_drawn, axes=options.lengths))
     if options.inputs:
         chosen.insert(0, partial(unclaimed, names=options.inputs))
     if options.top_k is not None:
@@ -258,6 +260,20 @@ def passes(options: Options) -> list[Pass]:
         one = cache(partial(update_of, options.optimiser, options.hyper))
         chosen += [partial(updated, optimiser=one, clip=options.clip), simplify]
     return [*chosen, *BACKENDS[options.backend]]
+
+
+def _not_drawn(system: System, axes: Sequence[str]) -> System:
+    """The system as it is, if it draws nothing along axes with lengths."""
+    for name in system.targets:
+        for axis in system[name].axes:
+            if any(
+                system.axes[a].length == system.axes[axis].length for a in axes if a in system.axes
+            ):
+                raise UsageError(
+                    f"{name} is drawn along {axis}: how long it gets is told by its end, not by "
+                    "lengths"
+                )
+    return system
 
 
 def update_of(

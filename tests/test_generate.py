@@ -694,3 +694,74 @@ def test_cli_errors(
 def test_metadata_hold_the_vocabulary(sea: Path) -> None:
     model = sea_spec().compile("onnx", weights=sea)
     assert json.loads(model.ports.extra["vocabulary"])["symbols"] == "".join(sorted(set(SEA)))
+
+
+# ---------------------------------------------------------------- sources and choices
+
+DECODER = """
+model Decoder
+dim n = 3, m = 4, k = 5
+axis s : S
+input x[t] : [n]
+param U : [m, n],  W, R, Q, C, D : [m, m],  v : [m] ~ normal(0, 1),  E : [k, m],  V : [k, m]
+h[t] = tanh(W h[t-1] + U x[t])
+d[0] = h[T]
+a[s, t] = softmax[t](dot(v, tanh(Q d[s-1] + R h[t])))
+y[0] = 0
+d[s] = tanh(D d[s-1] + C sum[t](a[s, t] h[t]) + E[y[s-1]])
+target y[s] : index(k) ~ categorical(softmax(V d[s]))
+output a
+"""
+
+POINTER = """
+model Pointer
+dim n = 3, m = 4
+axis s : S
+input x[t] : [n]
+param U : [m, n],  W, Q, K, F : [m, m],  v : [m] ~ normal(0, 2),  D : [m, n]
+h[t] = tanh(W h[t-1] + U x[t])
+y[0] = 1
+d[0] = h[T]
+d[s] = tanh(F d[s-1] + D sum[t](where(t == y[s-1], x[t], 0)))
+a[s, t] = softmax[t](dot(v, tanh(Q d[s] + K h[t])))
+target y[s] : index(T) ~ categorical[t](a[s, t])
+output a
+"""
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_sources_of_several_lengths(backend: str) -> None:
+    spec = rnnc.parse(DECODER)
+    weights = {n: 2 * w for n, w in spec.init(0, "float64").items()}
+    x = np.random.default_rng(0).normal(size=(3, 6, 3))
+    options = {"mode": "generate", "weights": weights, "dtype": "float64"}
+    together = spec.compile(backend, lengths=("t",), **options)
+    alone = spec.compile(backend, **options)
+    found = together.generate(x=x, lengths={"t": [6, 2, 4]}, steps=5, temperature=0)
+    for i, n in enumerate((6, 2, 4)):
+        own = alone.generate(x=x[i : i + 1, :n], steps=5, temperature=0)
+        assert found["y"][i].tolist() == own["y"][0].tolist()
+        np.testing.assert_allclose(found["a"][i, :, :n], own["a"][0], atol=1e-12)
+        assert not found["a"][i, :, n:].any()
+    with pytest.raises(rnnc.UsageError, match="y is drawn along s"):
+        spec.compile(backend, lengths=("s",), **options)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_choice_among_steps(backend: str) -> None:
+    spec = rnnc.parse(POINTER)
+    weights = spec.init(1, "float64")
+    x = np.random.default_rng(0).normal(size=(1, 4, 3))
+    model = spec.compile(backend, mode="generate", weights=weights, dtype="float64")
+    mode = model.generate(x=x, steps=5, temperature=0)
+    assert mode["y"][0].tolist() == (mode["a"][0].argmax(1) + 1).tolist()  # steps count from 1
+    many = model.generate(x=np.repeat(x, 4000, 0), steps=1, seed=2)
+    counts = np.bincount(many["y"][:, 0], minlength=5)
+    assert counts[0] == 0
+    np.testing.assert_allclose(counts[1:] / 4000, many["a"][0, 0], atol=0.03)
+    judge = spec.compile(backend, mode="loss", weights=weights, dtype="float64")
+    out = spec.compile(backend, weights=weights, dtype="float64")(x=x, y=mode["y"])
+    chosen = out["a"][0, np.arange(5), mode["y"][0] - 1]
+    assert judge(x=x, y=mode["y"])["loss"] == pytest.approx(-np.log(chosen).sum())
+    with pytest.raises(rnnc.DataError, match="y holds 5; its values are steps, 1 to T = 4"):
+        judge(x=x, y=[[5]])

@@ -426,7 +426,12 @@ SHAPED: list[tuple[str, NDA, Sequence[NDA], dict[str, Any]]] = [
     ("constant", LINE, [], {"value": Array(LINE)}),
 ]  # fmt: skip
 SHAPED += [
-    ("shift", wanted, [np.array(x), *map(np.array, (10.0, 20.0, 30.0))][: abs(by) + 1], {"by": by, "dim": 0})
+    (
+        "shift",
+        wanted,
+        [np.array(x), *map(np.array, (10.0, 20.0, 30.0))][: abs(by) + 1],
+        {"by": by, "dim": 0},
+    )
     for by, x, wanted in [
         (-1, [1.0, 2, 3], np.array([10.0, 1, 2])),
         (-3, [1.0, 2, 3, 4], np.array([30.0, 20, 10, 1])),

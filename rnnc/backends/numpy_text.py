@@ -98,7 +98,8 @@ if __name__ == "__main__":
         elif port["kind"] == "real":
             inputs[port["name"]] = rng.random(shape)
         else:
-            inputs[port["name"]] = rng.integers(1 if port.get("along") else 0, port["limit"] or 2, shape)
+            least = 1 if port.get("along") else 0
+            inputs[port["name"]] = rng.integers(least, port["limit"] or 2, shape)
     for name, value in run(prepare(weights), inputs).items():
         print(name, list(np.shape(value)))
         print(value)

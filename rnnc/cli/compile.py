@@ -69,7 +69,9 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 @click.option(
     "--inputs", multiple=True, metavar="NAME", help="Mode grad: differentiate by this input, too."
 )
-@click.option("--carry", is_flag=True, help="Sequences are chunks of longer ones: states go in and come out.")
+@click.option(
+    "--carry", is_flag=True, help="Sequences are chunks of longer ones: states go in and come out."
+)
 @click.option(
     "--lengths", multiple=True, metavar="AXIS",
     help="Sequences have lengths of their own along this axis (t): an input t.lengths.",

@@ -116,8 +116,8 @@ class Port:
 
     ``role`` is ``input``, ``target``, ``state``, ``context``, ``length``, ``lengths``, ``uniform``
     for what goes in; ``output``, ``state``, ``loss``, ``metric``, ``count`` for what comes out.
-    ``limit`` is k of an ``index(k)``, ``along`` the length of an index of steps, ``times`` the time axes, in the order of the dimensions
-    after the batch.
+    ``limit`` is k of an ``index(k)``, ``along`` the length of an index of steps, ``times`` the time
+    axes, in the order of the dimensions after the batch.
     """
 
     name: str

@@ -75,6 +75,8 @@ class Rewriter:
         if isinstance(result, Read):
             if self._replaceable(value, result):
                 self.alias[value.name] = result
+                if value.name in self.shifted:
+                    self.shifted.add(result.source)  # which may be still to come
                 self.changed = True
                 if value.name in self.results:  # its readers go past it; the name stays
                     self.values[value.name] = _copy_of(value, result)

@@ -2,7 +2,7 @@
 
 The model itself draws (``passes.generate``). Here its inputs are made: prompts padded to the
 number of steps, how much of each is given, the uniform numbers where no array tells how many.
-What comes after an end token is settled here, too, since nothing before depends on it.
+The model says which steps count; what comes after an end token is overwritten here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH
-from rnnc.runtime.ports import PortInfo, Ports, brackets, dtype_of, uniform
+from rnnc.runtime.ports import PortInfo, Ports, brackets, dtype_of, given, uniform
 from rnnc.runtime.score import Score
 from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.source import DataError, UsageError
@@ -56,6 +56,7 @@ class Runnable(ABC):
         seed: int = 0,
         end: int | str | None = None,
         batch: int | None = None,
+        lengths: Mapping[str, ArrayLike] | None = None,
         weights: Mapping[str, ArrayLike] | None = None,
         **inputs: Any,
     ) -> Any:
@@ -71,12 +72,15 @@ class Runnable(ABC):
         same seed gives the same result. After ``end``, an index or a symbol, nothing counts: a
         text stops there, and of arrays later steps are ``end``, too, and ``<target>.length``
         tells how many count, ``end`` included. ``batch`` is how many sequences, where neither
-        prompts nor ``inputs`` tell; an index input may be a text, too.
+        prompts nor ``inputs`` tell; an index input may be a text, too, or a list of texts.
+        ``lengths`` are those of the inputs' sequences, by axis, of a model compiled with lengths;
+        texts tell theirs.
 
         :raises DataError: a prompt or an input does not fit.
         :raises UsageError: the model does not generate; ``steps`` is missing.
         """
-        return _Generation(self, inputs, end).run(prompt, steps, temperature, seed, batch, weights)
+        named = given(self.ports, _canonical(inputs), lengths)
+        return _Generation(self, named, end).run(prompt, steps, temperature, seed, batch, weights)
 
     def score(
         self,
@@ -157,7 +161,9 @@ class _Generation:
         self.outputs = {p.name: p for p in self.ports.outputs}
         self.drawn = [n.removesuffix(PROMPT) for n in self.by_name if n.endswith(PROMPT)]
         self.symbols = _Symbols(self.ports, model.vocabulary)
-        self.inputs = {n: self._input(n, x) for n, x in _canonical(inputs).items()}
+        self.inputs: dict[str, Any] = {}
+        for name, array in inputs.items():
+            self._input(name, array)
         self.end = self._end(end)
 
     def run(
@@ -179,7 +185,7 @@ class _Generation:
         prompts = self._prompts(texts if is_text else prompt)
         count = self._batch(prompts, batch)
         arrays = {**self.inputs, "temperature": np.asarray(float(temperature))}
-        given = {}
+        told = {}
         rows_of = {n: prompts.get(n, [self._empty(n)]) for n in self.drawn}
         for name, own in rows_of.items():
             rows = own * count if len(own) == 1 else own
@@ -187,22 +193,22 @@ class _Generation:
             beside = (row for n in self.drawn if self._axis(n) == axis for row in rows_of[n])
             length = self._length(name, max(map(len, beside)), steps)
             arrays[name + PROMPT] = _padded(rows, length)
-            arrays[name + GIVEN] = given[name] = np.array([len(r) for r in rows])
+            arrays[name + GIVEN] = told[name] = np.array([len(r) for r in rows])
             if name + END in self.by_name:  # no index is -1
                 arrays[name + END] = np.asarray(-1 if self.end is None else self.end)
         out = self.model.run(self._with_uniform(arrays, count, steps, seed), weights=weights,
                              seed=seed)  # fmt: skip
         for name in self._sequences():
-            length = out.pop(name + LENGTH)
+            count_of = out.pop(name + LENGTH)
             if self.end is not None:  # nothing counts after it
-                counts = np.arange(out[name].shape[1]) < length[:, None]
-                out |= {name: np.where(counts, out[name], self.end), name + LENGTH: length}
+                counts = np.arange(out[name].shape[1]) < count_of[:, None]
+                out |= {name: np.where(counts, out[name], self.end), name + LENGTH: count_of}
         if not is_text:
             return out
         (name,) = self._sequences()
         lengths = out.get(name + LENGTH, np.full(count, out[name].shape[1]))
         if steps is not None:  # those after shorter prompts are more
-            lengths = np.minimum(lengths, given[name] + steps)
+            lengths = np.minimum(lengths, told[name] + steps)
         found = [self._text(row[:n]) for row, n in zip(out[name], lengths, strict=True)]
         return found[0] if isinstance(prompt, str) and batch is None else found
 
@@ -216,15 +222,22 @@ class _Generation:
         found = self.symbols.known(None).decode(numbers)
         return found if isinstance(found, str) else found.decode("utf-8", "replace")
 
-    def _input(self, name: str, array: Any) -> Any:
+    def _input(self, name: str, array: Any) -> None:
         port = self.by_name.get(name)
         texts = [array] if isinstance(array, str) else array
         if port is None or not _is_texts(texts):
-            return array
+            self.inputs[name] = array
+            return
         rows = self.symbols.encode(texts, port)
-        if len({len(r) for r in rows}) > 1:
-            raise DataError(f"the texts of {name} have different lengths: generate one at a time")
-        return np.stack(rows)
+        own = [length for dim, length in port.own if dim == 1]
+        if own:
+            self.inputs[own[0]] = np.array([len(r) for r in rows])
+        elif len({len(r) for r in rows}) > 1:
+            raise DataError(
+                f"the texts of {name} have different lengths: generate one at a time, or compile "
+                "the model with lengths"
+            )
+        self.inputs[name] = _padded(rows, max(map(len, rows)))
 
     def _end(self, end: int | str | None) -> int | None:
         if end is None:
@@ -261,11 +274,11 @@ class _Generation:
                 )
             prompt = {self.drawn[0]: prompt}
         out = {}
-        for name, given in _canonical(prompt).items():
+        for name, rows in _canonical(prompt).items():
             if name not in self.drawn:
                 raise DataError(f"there is no sequence {name} to begin; the model draws "
                                 f"{', '.join(self.drawn) or 'none'}")  # fmt: skip
-            out[name] = self._rows(name, given)
+            out[name] = self._rows(name, rows)
         return out
 
     def _rows(self, name: str, given: Any) -> list[NDA]:
