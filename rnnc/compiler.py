@@ -19,7 +19,7 @@ from rnnc.graph.build import build
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
-from rnnc.passes.carry import carry, chunkwise, initial, stepwise
+from rnnc.passes.carry import carry, chunk, initial
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
@@ -40,7 +40,7 @@ from rnnc.passes.plan import Plan
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
-from rnnc.passes.unroll import Counts, unroll
+from rnnc.passes.unroll import Counts, one_step, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
 from rnnc.spec_files import Neighbours
@@ -49,6 +49,17 @@ from rnnc.syntax.parse import parse
 
 Mode = Literal["predict", "step", "init", "generate", "loss", "grad", "train"]
 Pass = Callable[[System], System]
+
+
+def chunkwise(system: System) -> System:
+    """For a chunk of the sequences: states in and out."""
+    return chunk(system)[0]
+
+
+def stepwise(system: System) -> System:
+    """For a single step of the sequences."""
+    return one_step(*chunk(system))
+
 
 # what each mode does before the passes that all share
 PIPELINES: dict[str, tuple[Pass, ...]] = {

@@ -21,7 +21,6 @@ from rnnc.graph.ops import DATA
 from rnnc.graph.system import State, System, Value, read_axes
 from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
 from rnnc.passes.moves import single_moves
-from rnnc.passes.unroll import one_step
 from rnnc.source import Diagnostic, Span, SpecError
 
 
@@ -33,21 +32,12 @@ def carry(system: System) -> System:
     return _streamed(system)[0]
 
 
-def chunkwise(system: System) -> System:
-    """The system for a chunk of its sequences: states in and out, and what was known before the
-    first step as inputs (``contexts``).
+def chunk(system: System) -> tuple[System, str]:
+    """The system for a chunk of its sequences, and the axis of its steps: states in and out, and
+    what was known before the first step as inputs (``contexts``).
 
     Raises SpecError where a step needs to know later ones.
     """
-    return _chunk(system)[0]
-
-
-def stepwise(system: System) -> System:
-    """The same at a single step, without the axis of steps."""
-    return one_step(*_chunk(system))
-
-
-def _chunk(system: System) -> tuple[System, str]:
     carried, axis = _streamed(system)
     values = dict(carried.values)
     contexts = _contexts(carried, axis)
