@@ -27,9 +27,9 @@ W = SimpleNamespace  # weights as attributes; W' of a spec is read with getattr
 Steps = Iterator[dict[str, Tensor]]
 CELLS: dict[str, Callable[[W, Tensor], Steps]] = {}
 MODELS: dict[str, Callable[[W, dict[str, Tensor]], Tensor]] = {}
-BATCH, STEPS = 3, 6
+BATCH, STEPS = 3, {"t": 6, "s": 4, "i": 3, "j": 5}
 
-SIZES = {"n": 3, "m": 4, "k": 5, "vocab": 6, "d": 2}  # no two alike
+SIZES = {"n": 3, "m": 4, "k": 5, "vocab": 6, "d": 2, "l": 7, "p": 8}  # no two alike
 SPECIAL = {"ClockworkRNN": {"n": 3, "G": 3, "k": 2}, "RWKV4": {"n": 4, "m": 4}}
 
 
@@ -302,11 +302,148 @@ def _characters(w: W, data: dict[str, Tensor]) -> Tensor:
     return cross_entropy(h @ w.V.T + w.c_out, y)
 
 
+# ---------------------------------------------------------------- models of layers, and attention
+
+
+def part(w: W, layer: str) -> W:
+    """The weights of a layer, by its own names."""
+    named = {n.removeprefix(f"{layer}."): a for n, a in vars(w).items() if n.startswith(layer)}
+    return W(**named)
+
+
+def torch_lstm(x: Tensor, *layers: W) -> tuple[Tensor, Tensor]:
+    """torch's own LSTM, whose gates are i, f, g, o; with two sets of weights in both directions.
+    The states and the last cell state of the first."""
+    n, m, both = x.shape[2], len(layers[0].b_f), len(layers) == 2
+    layer = torch.nn.LSTM(n, m, batch_first=True, bidirectional=both, dtype=torch.float64)
+    held = {}
+    for w, end in zip(layers, ("", "_reverse"), strict=False):
+        held[f"weight_ih_l0{end}"] = torch.cat([w.W_i, w.W_f, w.W_c, w.W_o])
+        held[f"weight_hh_l0{end}"] = torch.cat([w.U_i, w.U_f, w.U_c, w.U_o])
+        held[f"bias_ih_l0{end}"] = torch.cat([w.b_i, w.b_f, w.b_c, w.b_o])
+        held[f"bias_hh_l0{end}"] = x.new_zeros(4 * m)
+    h, (_, c) = torch.func.functional_call(layer, held, (x,))
+    return h, c[0]
+
+
+def lstm_step(w: W, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    cell = torch.nn.LSTMCell(x.shape[1], h.shape[1], dtype=torch.float64)
+    held = {
+        "weight_ih": torch.cat([w.W_i, w.W_f, w.W_c, w.W_o]),
+        "weight_hh": torch.cat([w.U_i, w.U_f, w.U_c, w.U_o]),
+        "bias_ih": torch.cat([w.b_i, w.b_f, w.b_c, w.b_o]),
+        "bias_hh": x.new_zeros(4 * h.shape[1]),
+    }
+    return torch.func.functional_call(cell, held, (x, (h, c)))
+
+
+def gru_step(w: W, x: Tensor, h: Tensor) -> Tensor:
+    z, r = sig(x @ w.W_z.T + h @ w.U_z.T), sig(x @ w.W_r.T + h @ w.U_r.T)
+    return (1 - z) * h + z * tanh(x @ w.W.T + (r * h) @ w.U.T)
+
+
+def words_before(y: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], dim=1)
+
+
+@model("Tagger")  # torch's own bidirectional layer
+def _tagger(w: W, data: dict[str, Tensor]) -> Tensor:
+    h, _ = torch_lstm(w.E[data["w"]], part(w, "f"), part(w, "g"))
+    return cross_entropy(h @ w.V.T + w.b, data["y"])
+
+
+@model("SentenceMean")
+def _sentence_mean(w: W, data: dict[str, Tensor]) -> Tensor:
+    h, _ = torch_lstm(w.E[data["w"]], part(w, "h"))
+    return cross_entropy(h.mean(1) @ w.V.T + w.b, data["y"])
+
+
+@model("Captioner")  # the image is the word before the start word
+def _captioner(w: W, data: dict[str, Tensor]) -> Tensor:
+    image = data["x"] @ w.I.T + w.b
+    words = torch.cat([image[:, None], w.E[words_before(data["y"])]], dim=1)
+    h, _ = torch_lstm(words, part(w, "h"))
+    return cross_entropy(h[:, 1:] @ w.V.T + w.b_o, data["y"])
+
+
+@model("Seq2Seq")  # Sutskever et al. 2014: the source in reverse
+def _seq2seq(w: W, data: dict[str, Tensor]) -> Tensor:
+    f, c = torch_lstm(w.X[data["x"].flip(1)], part(w, "f"))
+    h, out = f[:, -1], []
+    for e in w.E[words_before(data["y"])].unbind(1):
+        h, c = lstm_step(part(w, "h"), e, h, c)
+        out.append(h)
+    return cross_entropy(torch.stack(out, 1) @ w.V.T + w.b, data["y"])
+
+
+@model("BahdanauAttention")  # Bahdanau et al. 2015, appendix A.2
+def _bahdanau(w: W, data: dict[str, Tensor]) -> Tensor:
+    x = w.X[data["x"]]
+
+    def run(layer: W, xs: Tensor) -> Tensor:
+        return torch.stack([s["h"] for s in _gru(layer, xs)], 1)
+
+    forward, backward = run(part(w, "f"), x), run(part(w, "g"), x.flip(1)).flip(1)
+    notes = torch.cat([forward, backward], dim=2)
+    h, out = tanh(backward[:, 0] @ w.A.T), []
+    for e in w.E[words_before(data["y"])].unbind(1):
+        a = torch.softmax(tanh((h @ w.Q.T)[:, None] + notes @ w.K.T) @ w.v, dim=1)
+        c = torch.einsum("bt,bti->bi", a, notes)
+        deep = h @ w.U_o.T + e @ w.V_o.T + c @ w.C_o.T
+        h = gru_step(part(w, "h"), torch.cat([e, c], 1), h)
+        out.append(torch.maximum(*deep.chunk(2, dim=1)) @ w.O.T)
+    return cross_entropy(torch.stack(out, 1), data["y"])
+
+
+def _luong(w: W, data: dict[str, Tensor], score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    f, c = torch_lstm(w.X[data["x"]], part(w, "f"))
+    h, fed, out = f[:, -1], torch.zeros_like(c), []
+    for e in w.E[words_before(data["y"])].unbind(1):
+        h, c = lstm_step(part(w, "h"), torch.cat([e, fed], 1), h, c)
+        a = torch.softmax(score(h, f), dim=1)
+        context = torch.einsum("bt,bti->bi", a, f)
+        fed = tanh(torch.cat([context, h], 1) @ w.W_c.T)
+        out.append(fed @ w.W_s.T)
+    return cross_entropy(torch.stack(out, 1), data["y"])
+
+
+@model("LuongDot")  # Luong et al. 2015, with input feeding
+def _luong_dot(w: W, data: dict[str, Tensor]) -> Tensor:
+    return _luong(w, data, lambda h, f: torch.einsum("bi,bti->bt", h, f))
+
+
+@model("LuongGeneral")
+def _luong_general(w: W, data: dict[str, Tensor]) -> Tensor:
+    return _luong(w, data, lambda h, f: torch.einsum("bi,ij,btj->bt", h, w.W_a, f))
+
+
+@model("LuongConcat")
+def _luong_concat(w: W, data: dict[str, Tensor]) -> Tensor:
+    def score(h: Tensor, f: Tensor) -> Tensor:
+        both = torch.cat([h[:, None].expand_as(f), f], dim=2)
+        return tanh(both @ w.W_a.T) @ w.v
+
+    return _luong(w, data, score)
+
+
+@model("MDRNN")  # Graves et al. 2007: rows above and columns to the left
+def _mdrnn(w: W, data: dict[str, Tensor]) -> Tensor:
+    x = data["x"]
+    above = [zeros(x, len(w.b))] * x.shape[2]
+    for row in x.unbind(1):
+        left, now = zeros(x, len(w.b)), []
+        for x_ij, up in zip(row.unbind(1), above, strict=True):
+            left = tanh(x_ij @ w.U.T + up @ w.W_1.T + left @ w.W_2.T + w.b)
+            now.append(left)
+        above = now
+    return cross_entropy(above[-1] @ w.V.T + w.c, data["y"])
+
+
 # ---------------------------------------------------------------- the comparison
 
 
 def sizes(spec: rnnc.Spec) -> dict[str, int]:
-    return SPECIAL.get(spec.name) or {d: SIZES[d] for d in spec.system.dims}
+    return SPECIAL.get(spec.name) or {d: SIZES[d] for d in spec.system.dims if "." not in d}
 
 
 @pytest.mark.parametrize("name", [*CELLS, *MODELS])
