@@ -21,8 +21,9 @@ from rnnc.source import (
 )
 
 if TYPE_CHECKING:
-    from rnnc.api import Spec, Stream, load, open, parse
+    from rnnc.api import Spec, load, open, parse
     from rnnc.flow import gradient_flow
+    from rnnc.runtime.stream import Stream
     from rnnc.spec_files import library
     from rnnc.train.loop import DivergedError
 
@@ -61,6 +62,10 @@ def __getattr__(name: str) -> Any:
         from rnnc.spec_files import library
 
         return library
+    if name == "Stream":
+        from rnnc.runtime.stream import Stream
+
+        return Stream
     if name in __all__:
         from rnnc import api
 

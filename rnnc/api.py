@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 import rnnc
 from rnnc import compiler
@@ -25,8 +24,9 @@ from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
+from rnnc.runtime.stream import Stream
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
-from rnnc.source import DataError, Source, UsageError
+from rnnc.source import Source, UsageError
 from rnnc.spec_files import Neighbours, library, library_source
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
@@ -268,81 +268,6 @@ class Spec:
         return Stream(step, start)
 
 
-class Stream:
-    """A model that takes its sequences one step at a time, or chunk by chunk.
-
-    >>> stream = spec.stream(weights=w)              # doctest: +SKIP
-    >>> for x_t in x: out = stream(x=x_t)            # doctest: +SKIP
-    """
-
-    def __init__(self, step: NumpyModel | OnnxModel, start: NumpyModel | OnnxModel):
-        self.model = step
-        self._start = start
-        self.states: dict[str, NDArray[Any]] = {}
-
-    def reset(self) -> None:
-        """Forget everything: the next call is the first step."""
-        self.states = {}
-
-    def __call__(self, **inputs: ArrayLike) -> dict[str, NDArray[Any]]:
-        """The outputs at the next step; inputs are [batch, features], without time. Of chunks,
-        both are [batch, steps, features].
-
-        :raises DataError: an input is missing or does not fit.
-        """
-        inputs = {canonical(name): array for name, array in inputs.items()}
-        if not self.states:
-            self.states = self._first(inputs)
-        else:
-            batch, known = self._batch(inputs), self._batch(self.states)
-            if batch and known and batch != known:
-                raise DataError(
-                    f"this stream is in the middle of {known} sequences, and these are {batch}; "
-                    "reset() begins anew"
-                )
-        takes = {p.name for p in self.model.ports.inputs}
-        starts = {p.name for p in self._start.ports.inputs} - takes
-        now = {k: v for k, v in inputs.items() if k not in starts}  # the start alone wants those
-        out = self.model.run({**now, **self.states})
-        contexts = {p.name for p in self.model.ports.inputs if p.role == "context"}
-        self.states = {name: a for name, a in self.states.items() if name in contexts}
-        self.states |= {before: out.pop(after) for before, after in self.model.ports.states}
-        return out
-
-    def _first(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-        """The states before the first step, each over all that the step wants of it."""
-        wanted = {p.name for p in self._start.ports.inputs}
-        states = self._start.run({k: v for k, v in inputs.items() if k in wanted})
-        made = {p.name: p for p in self._start.ports.outputs}
-        sizes = self._sizes(inputs)
-        out = {}
-        for port in self.model.ports.inputs:
-            if port.name in states:
-                state = np.asarray(states[port.name])
-                has = made[port.name].dims
-                for i, d in enumerate(port.dims):
-                    if isinstance(d, str) and d not in has:
-                        state = np.repeat(np.expand_dims(state, i), sizes.get(d, 1), i)
-                out[port.name] = state
-        return out
-
-    def _sizes(self, inputs: Mapping[str, ArrayLike]) -> dict[str | int, int]:
-        """The lengths that these arrays have, by name."""
-        out: dict[str | int, int] = {}
-        for port in (*self.model.ports.inputs, *self._start.ports.inputs):
-            if port.name in inputs:
-                found = zip(port.dims, np.shape(inputs[port.name]), strict=False)
-                out |= {d: n for d, n in found if isinstance(d, str)}
-        return out
-
-    def _batch(self, inputs: Mapping[str, ArrayLike]) -> int | None:
-        """How many sequences these arrays are for, if any of them tells."""
-        for port in (*self.model.ports.inputs, *self._start.ports.inputs):
-            if port.dims[:1] == ("batch",) and port.name in inputs:
-                return int(np.shape(inputs[port.name])[0])
-        return None
-
-
 def parse(
     text: str, *, model: str | None = None, name: str = "<text>", **sizes: int | tuple[int, ...]
 ) -> Spec:
@@ -381,9 +306,7 @@ def optimiser(name: str | Path) -> Callable[[Shape], System]:
     found = compiler.choose(file, model)
 
     def system(shape: Shape) -> System:
-        return compiler.bound(
-            build(found, {}, {"g": tuple(map(whole, shape))}, file, Neighbours())
-        )
+        return compiler.bound(build(found, {}, {"g": tuple(map(whole, shape))}, file, Neighbours()))
 
     return system
 

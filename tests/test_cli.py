@@ -126,7 +126,6 @@ def test_light():
 def test_words():
     """What the command line knows without asking the compiler."""
     assert tuple(compiler.PIPELINES) == common.MODES
-    assert common.LATER_MODES == compiler.LATER
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,6 @@ def test_words():
         (["compile", "elman.rnn", "-o", "no/m.py"], "no folder no"),
         (["compile", "elman.rnn", "-o", "m.py", "--opset", "18"], "--opset is for ONNX"),
         (["compile", "elman.rnn", "-o", "m.onnx", "--opset", "99"], "opset 99"),
-        (["compile", "elman.rnn", "-o", "m.py", "--mode", "generate"], "generation"),
         (["compile", "elman.rnn", "-o", "m.py", "--mode", "what"], "'predict', 'step'"),
         (["compile", "elman.rnn", "-o", "m.py", "--unroll", "0"], "--unroll"),
         (["compile", "elman.rnn", "-o", "m.py", "--mode", "step", "--unroll", "2"], "one step"),
@@ -179,7 +177,7 @@ def test_words():
         (["compile", "elman.rnn", "-o", "m.py", "--optimizer", "sgd"], "--optimizer is for mode"),
         (["compile", "elman.rnn", "-o", "m.py", "--inputs", "x"], "--inputs is for mode grad"),
         (["compile", "elman.rnn", "-o", "m.py", "--carry", "--mode", "step"],
-         "--carry is for the modes loss, grad, train; this is mode step"),
+         "--carry is for the modes predict, loss, grad, train; this is mode step"),
         (["compile", "elman.rnn", "-o", "m.py", "--mode", "train", "--hyper", "beta1"],
          "not of the form NAME=NUMBER, such as beta1=0.95"),
         (["compile", "elman.rnn", "-o", "m.py", "--mode", "grad", "--hyper", "beta1=1"],
@@ -480,6 +478,7 @@ def test_compile_json(rnn):
     assert about["bytes"] == Path("m.onnx").stat().st_size
     assert about["inputs"][0] == {
         "name": "x", "role": "input", "dims": ["batch", "T", 2], "kind": "real", "limit": None,
+        "along": None, "own": [],
     }  # fmt: skip
     ran = rnn("compile", "bad.rnn", "-o", "m.onnx", "--format", "json")
     assert ran.code == 1

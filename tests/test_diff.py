@@ -64,7 +64,8 @@ def assert_reads_back(
         shape = [lengths.get(d, steps) if isinstance(d, str) else d for d in port.dims]
         if port.name not in data:
             data[port.name] = rng.standard_normal(shape)
-    params = random_weights(spec) if weights is None else weights
+    params = dict(random_weights(spec) if weights is None else weights)
+    params |= {_printed(n): a for n, a in params.items()}
 
     def run(compiled: Any) -> dict[str, NDA]:
         given = {}
@@ -83,9 +84,15 @@ def assert_reads_back(
     scale = max(1.0, *(float(np.nanmax(np.abs(want[n]))) for n in names))
     for name in names:
         # what data reaches is given once for each sequence
-        assert got[name].shape in (want[name].shape, (batch, *want[name].shape)), name
-        wide = np.broadcast_to(want[name], got[name].shape)
-        np.testing.assert_allclose(got[name], wide, rtol=0, atol=1e-10 * scale, err_msg=name)
+        printed_ = got[_printed(name)]
+        assert printed_.shape in (want[name].shape, (batch, *want[name].shape)), name
+        wide = np.broadcast_to(want[name], printed_.shape)
+        np.testing.assert_allclose(printed_, wide, rtol=0, atol=1e-10 * scale, err_msg=name)
+
+
+def _printed(name: str) -> str:
+    """A name of a layer's value as it is printed: ``f.W`` is ``f_W``."""
+    return name.replace(".", "_")
 
 
 @pytest.mark.parametrize("name", LIBRARY)

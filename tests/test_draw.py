@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnc.graph.build import build
+import rnnc
 from rnnc.graph.diagram import STEPS, diagram
 from rnnc.graph.draw import FORMATS, arranged, draw, text_width, wrapped
 from rnnc.graph.layers import ranks
@@ -20,8 +20,6 @@ from rnnc.graph.panels import Box, Link
 from rnnc.graph.show import show_system
 from rnnc.graph.system import Distribution
 from rnnc.graph.types import Type, read
-from rnnc.source import Source
-from rnnc.syntax.parse import parse
 from tests.by_hand import BEFORE, Hand, N, both_ways, elman, lstm, unrolled
 
 SPECS = sorted(Path(__file__).parent.parent.glob("specs/*/*.rnn"))
@@ -81,8 +79,7 @@ def assert_free(placed):
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_the_library_is_drawn_clearly(path):
-    picture = diagram(build(parse(Source(path.read_text(), path.name)).models[-1]))
-    placed = arranged(picture)
+    placed = arranged(diagram(rnnc.load(path).system))
     assert_apart(placed)
     assert_free(placed)
 

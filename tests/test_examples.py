@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import json
 import os
@@ -71,8 +72,61 @@ def test_adding(tmp_path: Path) -> None:
 def test_characters(tmp_path: Path) -> None:
     result = example("characters")(tmp_path, units=64, epochs=4, limit=150_000)
     assert result["perplexity"] < 0.6 * result["unigram"]
-    assert result["scrambled"] < result["words"] < result["right"] < 0
+    assert 1 < result["right"] < result["words"] < result["scrambled"]
     assert (tmp_path / "characters.safetensors").is_file()
+    texts = result["writing"]
+    assert all(t.startswith("The return statement ") for t in texts.values())
+    assert {len(t) for t in texts.values()} == {len("The return statement ") + 120}
+    assert texts["temperature 0.5"] == texts["the same seed"]
+    assert len({*texts.values()}) == 4
+    again = rnnc.open(tmp_path / "characters.onnx")
+    assert again.generate("The return statement ", steps=120, temperature=0) == texts["greedy"]
+    # What is drawn at a lower temperature is likelier to the model itself.
+    judge = rnnc.load("CharLSTM", m=64, vocab=len(again.vocabulary)).compile(
+        "onnx", mode="loss", weights=tmp_path / "characters.safetensors"
+    )
+    cold, warm = judge.score([texts["temperature 0.5"], texts["temperature 1"]])
+    assert cold.perplexity < warm.perplexity
+
+
+def test_slots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = example("slots")(tmp_path, sentences=3000, seeds=(0,))
+    forward, both = result["forward only"], result["both ways"]
+    assert both["all"][0] > 0.85
+    assert both["words"][0] > 0.97
+    assert both["after"][0] > forward["after"][0] + 0.2
+    assert forward["before"][0] > 0.75
+    printed = capsys.readouterr().out
+    city, time = "Shanghai", "tomorrow evening at 8"
+    for asked, slots in {
+        f"arriving in {city} {time}": ("destination", city, "arrival", time),
+        f"leaving from {city} {time}": ("origin", city, "departure", time),
+        f"{time} arriving in {city}": ("arrival", time, "destination", city),
+        f"{time} leaving {city}": ("departure", time, "origin", city),
+    }.items():
+        place, where, when, hour = slots
+        expected = f"{asked}\n    {place:12}{where}\n    {when:12}{hour}\n"
+        assert f"I want to book a ticket , {expected}" in printed
+    assert rnnc.open(tmp_path / "slots.onnx")(w=[[1, 2, 3]])["p"].shape == (1, 3, 9)
+
+
+def test_slot_filling_data() -> None:
+    """No sentence of the test is of a template, an opening or a city that was learned."""
+    names = runpy.run_path(str(EXAMPLES / "slots.py"))
+    assert not {*names["CITIES"]} & {*names["NEW_CITIES"]}
+    assert not {*names["OPENINGS"]} & {*names["NEW_OPENINGS"]}
+    every = names["templates"]()
+    assert len({*every}) == len(every) == 229
+    sentences = names["Sentences"](names["OPENINGS"], every, names["NEW_CITIES"], 3)
+    for sentence in sentences.take(300):
+        before = "O"
+        for _, tag in sentence:  # an I- goes on with the slot before it
+            assert tag[0] != "I" or before[2:] == tag[2:]
+            before = tag
+        words, tags = zip(*sentence, strict=True)
+        found = names["slots"](words, tags)
+        assert 1 <= len(found) <= 4
+        assert all(value in " ".join(words) for value in found.values())
 
 
 def test_training_needs_no_rnnc(tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def test_wrong_compilations() -> None:
         spec.compile(weights=spec.init())(x=x, lengths={"t": [5, 1, 3]})
     with pytest.raises(rnnc.UsageError, match="has no axis s: it has t"):
         spec.compile(lengths=("s",))
-    with pytest.raises(rnnc.UsageError, match="modes predict, loss, grad, train"):
+    with pytest.raises(rnnc.UsageError, match="modes predict, generate, loss, grad, train"):
         spec.compile(mode="step", lengths=("t",))
     with pytest.raises(rnnc.UsageError, match="leave out carry"):
         rnnc.load("Elman", n=2, m=3, k=2).compile(mode="grad", carry=True, lengths="t")

@@ -15,6 +15,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+import rnnc
 from rnnc.backends import onnx_graph
 from rnnc.backends.onnx_graph import to_onnx
 from rnnc.backends.onnx_ops import FORMS
@@ -32,7 +33,7 @@ from rnnc.runtime.onnx_model import OnnxModel
 from rnnc.runtime.ports import KEY, PortInfo, check_inputs, parse_ports, ports_json, uniform
 from rnnc.runtime.reference import evaluate
 from rnnc.source import DataError, Source, UsageError
-from rnnc.syntax.parse import parse, read_source
+from rnnc.syntax.parse import parse
 
 NDA = NDArray[Any]
 
@@ -44,9 +45,8 @@ TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
 @cache
 def system_of(path: Path) -> System:
     """A model of the library, with small sizes."""
-    model = parse(read_source(str(path))).models[-1]
-    sizes = {d: n for d, n in SMALL.items() if isinstance(build(model).dims.get(d), int)}
-    return bound(build(model, sizes))
+    sizes = {d: n for d, n in SMALL.items() if isinstance(rnnc.load(path).system.dims.get(d), int)}
+    return bound(rnnc.load(path, **sizes).system)
 
 
 def spec(text: str, **sizes: int) -> System:

@@ -689,8 +689,6 @@ def test_modes() -> None:
     spec = rnnc.load("Elman", **SPECS["Elman"])
     with pytest.raises(rnnc.UsageError, match="no mode 'prediction'"):
         compiler.final(spec.bound, Options("prediction"))
-    with pytest.raises(rnnc.UsageError, match="not part of this version"):
-        compiler.final(spec.bound, Options("generate"))
     with pytest.raises(rnnc.UsageError, match="at least one step"):
         compiler.final(spec.bound, Options(unroll=0))
     with pytest.raises(rnnc.UsageError, match="leave unroll out"):

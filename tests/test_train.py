@@ -498,7 +498,7 @@ def test_a_share_for_validation_is_apart(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_vocabulary() -> None:
     text = "grüße, κόσμε 🙂\n"
     vocabulary = Vocabulary.of(text)
-    assert vocabulary.characters == "".join(sorted(set(text)))
+    assert vocabulary.symbols == "".join(sorted(set(text)))
     numbers = vocabulary.encode(text)
     assert numbers.dtype == "int64"
     assert numbers.max() == len(vocabulary) - 1
@@ -635,7 +635,7 @@ def changed(**arrays: Any) -> dict[str, Any]:
         (changed(y=np.zeros((20, 6))), {}, DataError, r"use y.astype\(int\)"),
         (changed(y=np.full((20, 6), 2)), {}, DataError, "y holds 2; indices go from 0 to 1"),
         (changed(x=np.zeros((0, 6, 2)), y=np.zeros((0, 6), int)), {}, DataError, "empty batch"),
-        (changed(x=[[[1, 2]], [[1, 2], [3, 4]]]), {}, DataError, "pad them"),
+        (changed(x=[[[1, 2]], [[1, 2], [3, 4]]]), {}, DataError, "2 numbers, y has 20 sequences"),
         ([], {}, UsageError, "there are no data"),
         ("d.csv", {}, UsageError, ".npz, .npy or .safetensors"),
         ("d.npz", {}, UsageError, "there is no data file d.npz"),

@@ -596,7 +596,7 @@ v[t] = Norm([a[t], f.c[t]])
 output v, d, r, b
 """
     spec = rnnc.parse(text, n=3)
-    assert spec.system["r.h"].axes == ("t", "s", "batch")
+    assert spec.system["r.h"].axes == ("s", "t", "batch")
     assert_all_agree(spec, batch=2, steps=3)
 
 

@@ -57,10 +57,9 @@ def ones(size: str) -> str:
 
 def summed(part: Part, over: Iterable[str]) -> Part:
     """The sum over time axes, then over the batch, around an expression."""
-    time = [a for a in over if a != BATCH]
-    if time:
-        part = f"sum[{', '.join(time)}]({part[0]})", ATOM
-    return (f"sum[batch]({part[0]})", ATOM) if BATCH in over else part
+    for axis in sorted(over, key=lambda a: a == BATCH):
+        part = f"sum[{axis}]({part[0]})", ATOM
+    return part
 
 
 def transposed(part: Part) -> str:

@@ -22,7 +22,8 @@ from rnnc.graph.types import FIRST, LAST, Read
 from rnnc.source import SpecError
 
 STEPS = "steps"  # the group that holds the columns of an unrolled system
-_AT = re.compile(r"^(.*)@(-?\d+(?:,-?\d+)*)$")
+_AT = re.compile(r"^(.*?)((?:@[^@]*?-?\d+)+)$")  # h@2, or h@s2@t1 where there are more axes
+_STEP = re.compile(r"@([^@]*?)(-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,16 @@ class _Sketch:
         self.nodes: dict[str, Node] = {}
         self.edges: dict[Edge, None] = {}
         self.owner: dict[str, str] = {}  # value -> the node of its equation
-        steps = {
-            tuple(map(int, m[2].split(",")))
-            for n in system.values
-            if not is_temporary(n) and (m := _AT.match(n))
-        }
-        self.columns = {step: i for i, step in enumerate(sorted(steps))}
-        names = {n: f"{m[1]}[{m[2]}]" for n in system.values if (m := _AT.match(n))}
+        at = {n: _STEP.findall(m[2]) for n in system.values if (m := _AT.match(n))}
+        equations = [tags for n, tags in at.items() if not is_temporary(n)]
+        axes = {tuple(axis for axis, _ in tags) for tags in equations}
+        self.along: tuple[str, ...] = axes.pop() if len(axes) == 1 else ()
+        self.columns = dict[int, int]()
+        if len(self.along) == 1:  # its steps stand side by side; those of several axes do not
+            self.along = tuple(a or system.time_axes()[0] for a in self.along)
+            steps = sorted({int(tags[0][1]) for tags in equations})
+            self.columns = {step: i for i, step in enumerate(steps)}
+        names = {n: f"{n.partition('@')[0]}[{','.join(i for _, i in at[n])}]" for n in at}
         self.printer = Printer(system, names, {"sigmoid": "σ"})
         self.beside = constants(system) | {v.name for v in system.params}
         self.role = roles(system)
@@ -92,8 +96,11 @@ class _Sketch:
         self.dropped = {
             v.name: [r.source for r in v.reads]
             for v in system.values.values()
-            if v.op == "stack" and self.columns and not system.graph.out_degree(v.name)
+            if v.op == "stack" and at and not system.graph.out_degree(v.name)
         }
+        for name in [r for parts in self.dropped.values() for r in parts]:
+            if system[name].op == "stack" and system.graph.out_degree(name) == 1:
+                self.dropped[name] = [r.source for r in system[name].reads]
         self.outputs = set(system.outputs).union(*self.dropped.values())
         self._collect_nodes()
         self._collect_edges()
@@ -119,10 +126,10 @@ class _Sketch:
         if value.op in GIVEN:
             role = "target" if value.op == "target" else "input"
             lines = (*lines, *self.printer.boundaries(value))
-        at = _AT.match(value.name)
+        at = _AT.match(value.name) if self.columns else None
         place = {}
         if at:
-            column = self.columns.get(tuple(map(int, at[2].split(","))), 0)
+            column = self.columns.get(int(_STEP.findall(at[2])[0][1]), 0)
             place = {"group": STEPS, "column": column, "base": at[1]}
         lines = tuple(" ".join(line.split()) for line in lines)
         output = any(n in self.outputs for n in names)
@@ -199,26 +206,29 @@ class _Sketch:
         labels = [index_text(i, self.system.axes[a].length) for a, i in r.at]
         if value.op in ("input", "target") and self.columns and value.name in self.nodes:
             step = self._step(value, r)
-            if step in self.columns:
+            if step is not None and step in self.columns:
                 return self._copy(value, step), ""
         return self.owner.get(r.source), ", ".join(labels)
 
-    def _step(self, value: Value, r: Read) -> tuple[int, ...]:
-        """Where an unrolled system reads an input; empty where that is no step."""
-        found = []
-        for axis in value.axes:
-            index = r.index(axis)
-            last = self.system.axes[axis].size
-            if index.base == FIRST and isinstance(index.offset, int):
-                found.append(index.offset + 1)
-            elif index.base == LAST and isinstance(index.offset, int) and isinstance(last, int):
-                found.append(last + index.offset)
-        return tuple(found)
+    def _step(self, value: Value, r: Read) -> int | None:
+        """Where an unrolled system reads an input; None where that is no step."""
+        (axis,) = self.along
+        index = r.index(axis)
+        last = self.system.axes[axis].size
+        if axis in value.axes and isinstance(index.offset, int):
+            if index.base == FIRST:
+                return index.offset + 1
+            if index.base == LAST and isinstance(last, int):
+                return last + index.offset
+        return None
 
-    def _copy(self, value: Value, step: tuple[int, ...]) -> str:
+    def _copy(self, value: Value, step: int) -> str:
         """The node of one step of an input."""
-        text = ",".join(map(str, step))
-        key = f"{value.name}@{text}"
+        (axis,) = self.along
+        text = ", ".join(
+            str(step) if a == axis else a for a in value.axes if a in self.system.time_axes()
+        )
+        key = f"{value.name}@{step}"
         if key not in self.nodes:
             self.nodes[key] = replace(
                 self.nodes[value.name],

@@ -41,7 +41,7 @@ def _implied(system: System) -> frozenset[str]:
         roots.add(losses["loss"])
     kept = {*system.outputs, *system.metrics.values(), *(s.next for s in system.states)}
     kept |= {v for v in losses.values() if v not in roots}
-    kept |= {r.source for d in system.targets.values() for r in d.reads}
+    kept |= {r.source for d in system.targets.values() for r in d.all_reads}
     graph, found = system.graph, set[str]()
     everything = system.values.keys()
     means = {  # metrics that are written without their count
@@ -53,7 +53,7 @@ def _implied(system: System) -> frozenset[str]:
     while roots and len(found) > size:  # until nothing is added: once or twice
         size = len(found)
         for name, value in reversed(tuple(system.values.items())):
-            made = "." in name and value.op not in ("input", "target", "param")
+            made = is_temporary(name) and value.op not in ("input", "target", "param")
             if name in kept or not (made or name in roots):
                 continue
             readers = set(graph.successors(name))

@@ -215,7 +215,7 @@ class LatexPrinter(Printer):
                 return self._call("log", [inner[0]])
             case "slice":
                 texts += [size_latex(attrs["start"]), size_latex(attrs["stop"])]
-            case "repeat":
+            case "repeat" | "kth_largest":
                 texts.append(size_latex(attrs["count"]))
             case "onehot" | "scatter":
                 texts.append(size_latex(attrs["size"]))

@@ -239,7 +239,7 @@ class Printer:
                 return self._call("log", [inner[0]])
             case "slice":
                 texts += [size_text(attrs["start"]), size_text(attrs["stop"])]
-            case "repeat":
+            case "repeat" | "kth_largest":
                 texts.append(size_text(attrs["count"]))
             case "onehot":
                 texts.append(size_text(attrs["size"]))

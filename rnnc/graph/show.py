@@ -102,17 +102,32 @@ def _head(printer: Printer) -> list[str]:
     return [*(doc if printer.system.doc else ()), f"model {printer.system.name}"]
 
 
+def _axes(system: System) -> list[str]:
+    """Axis statements: of those whose length has a name or number of its own, or, where the order
+    of the axes asks for it, of all."""
+    times = [a for a in system.axes.values() if a.name != BATCH]
+    plain = dict.fromkeys([*(a for v in system.inputs for a in v.axes if a != BATCH), "t"])
+    stated = [
+        a for a in times
+        if a.name not in plain or a.length != a.name.upper() or a.size is not None
+    ]  # fmt: skip
+    follow = [system.axes[a] for a in plain if a in system.axes and system.axes[a] not in stated]
+    if [*stated, *follow] != times:
+        stated = times
+    return [
+        f"axis   {a.name} : {a.length}{'' if a.size is None else f' = {size_text(a.size)}'}"
+        for a in stated
+    ]
+
+
 def _declarations(printer: Printer) -> list[str]:
     system, lines = printer.system, []
     if system.dims:
-        sized = (d if s is None else f"{d} = {size_text(s)}" for d, s in system.dims.items())
+        # a layer's sizes are those of its caller by now
+        dims = {d: s for d, s in system.dims.items() if s is None or "." not in d}
+        sized = (d if s is None else f"{d} = {size_text(s)}" for d, s in dims.items())
         lines += _statement("dim", sized)
-    declared = {a for v in system.inputs for a in v.axes} | {"t"}
-    for axis in system.axes.values():
-        plain = axis.length == axis.name.upper() and axis.name in declared and axis.size is None
-        if axis.name != BATCH and not plain:
-            size = "" if axis.size is None else f" = {size_text(axis.size)}"
-            lines.append(f"axis   {axis.name} : {axis.length}{size}")
+    lines += _axes(system)
     inputs = [v for v in system.leaves("input") if v.name not in printer.hidden]
     lines += _statement("input", _grouped(printer, inputs))
     for value in system.leaves("uniform"):
@@ -155,7 +170,7 @@ def type_text(value: Value) -> str:
     if value.type.kind == "flag":
         return "flag"
     if value.type.kind == "index":
-        return f"index({size_text(attrs.get('range', 0))})"
+        return f"index({attrs.get('steps') or size_text(attrs.get('range', 0))})"
     text = shape_text(value.type.shape)
     default = ("glorot",) if value.type.rank >= 2 else ("zeros",)
     init = attrs.get("init", default)
@@ -242,6 +257,8 @@ def _results(printer: Printer) -> list[str]:
         said = printer.left(value) + f" : {type_text(value)}"
         if value.name in system.targets:
             said += f" ~ {printer.distribution(value.name)}"
+            when = system.targets[value.name].when
+            said += f" when {printer.read(when)}" if when else ""
         lines.append(f"target {said}")
     own = statements(printer)
     lines += own.values()
@@ -298,7 +315,7 @@ def parameter_count(system: System) -> Size:
 
 
 def _shape(value: Value) -> str:
-    text = type_text(value) if "range" in dict(value.attrs) else str(value.type)
+    text = type_text(value) if {"range", "steps"} & dict(value.attrs).keys() else str(value.type)
     return text.removesuffix(" []")
 
 

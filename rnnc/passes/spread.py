@@ -215,6 +215,9 @@ def _joining(
             after.update(nx.descendants(graph, name))
         after -= inside
         wrong = {n for n in found if _stays_out(system, n, inside, after, spread, axis)}
+        # and what a member needs cannot be made of what joins it
+        for z in {r.source for m in members for _, r in system.values[m].all_reads()} & after:
+            wrong |= found & nx.ancestors(graph, z)
         if not wrong:
             break
         found -= wrong

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc import api
+from rnnc import api, compiler
 from rnnc.api import Spec
+from rnnc.compiler import Options
 from rnnc.graph.names import canonical
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, whole
@@ -336,15 +337,21 @@ class _Runs:
                 return None
             raise
         values = self.spec.bound.values
-        axis = self._streamed(stream.model, stream._start)
+        step = compiler.final(self.spec.bound, Options("step", backend=backend))
+        times = self.spec.bound.time_axes()
+        axis = next((a for a in times if a not in step.axes), None)  # whose steps are taken
         place = {v.name: _place(v, axis) for v in values.values() if axis in v.axes}
         # the states before the first step may need inputs that no step needs
         models = (stream.model, stream._start)
         ports = {p.name: p for m in models for p in m.ports.inputs}
         batched = any(BATCH in p.dims for n, p in ports.items() if n in self.data)
         outs = []
+        axes_of_time = self.spec.bound.axes
+        lengths = {axes_of_time[a].length: self.steps[a] for a in times}
+        told = {d for n, p in ports.items() for d in p.dims if n in self.data or p.role == "length"}
+        only_states = {d for p in stream.model.ports.inputs for d in p.dims if d in lengths} - told
         for t in range(self.steps[axis] if axis else 1):
-            now: dict[str, Any] = {}
+            now: dict[str, Any] = {d: lengths[str(d)] for d in only_states}
             for name, port in ports.items():
                 if port.role == "length":
                     now[name] = self.batch if name == "B" else self.steps[name]
@@ -363,27 +370,6 @@ class _Runs:
                 joined = np.broadcast_to(joined, (self.batch, *joined.shape[1:]))
             results[name] = joined
         return results
-
-    def _streamed(self, step: NumpyModel | OnnxModel, start: NumpyModel | OnnxModel) -> str | None:
-        """The axis whose steps a model takes one by one: its inputs and outputs lack it."""
-        system = self.spec.bound
-        own = [p for p in (*step.ports.outputs, *step.ports.inputs) if p.name in system.values]
-        found = dict.fromkeys(system.time_axes())
-        for port in own:
-            v = system[port.name]
-            left = list(port.dims[: len(port.dims) - v.type.rank])
-            for axis in (a for a in v.axes if a != BATCH):
-                size, name = system.axes[axis].size, system.axes[axis].length
-                wanted = name if size is None else whole(size)
-                if wanted not in left:  # of two axes with this length it may be either
-                    same = {a for a in v.axes if a != BATCH and system.axes[a].length == name}
-                    found = {a: None for a in found if a in same}
-                else:
-                    left.remove(wanted)
-        if len(found) == len(system.time_axes()):  # nothing varies: it is what no data has
-            shown = {d for m in (step, start) for p in m.ports.inputs for d in p.dims}
-            found = {a: None for a in found if system.axes[a].length not in shown}
-        return next(iter(found), None)
 
 
 def _place(v: Value, axis: str | None) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import networkx as nx
 
 from rnnc.graph.build.dims import Dims, walk
 from rnnc.graph.build.functions import FUNCTIONS
@@ -42,12 +45,31 @@ class Axes:
             for s in self.model.statements
         ):
             self.axes.setdefault("t", None)
+        self.axes = {axis: self.axes[axis] for axis in self._as_written()}
         for axis in self.axes:
             self.dims.other[axis] = "the number of a step"
             self.dims.other[self.length_name(axis)] = "the number of steps"
             if axis in FUNCTIONS or axis in CONSTANTS:
                 message = f"`{axis}` has a meaning already; choose another name for the axis"
                 self.problems.add("RNN012", message, where.get(axis, self.model.span))
+
+    def _as_written(self) -> list[str]:
+        """The axes in the order that arrays have them: as inputs and equations name them side by
+        side, the first that do where they disagree, else as they are declared."""
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self.axes)
+        for statement in self.model.statements:
+            written = [item.axes for item in _given(statement)]
+            if isinstance(statement, tree.Equation):
+                names = [
+                    [x.name for x in s.index if isinstance(x, tree.Name)] for s in statement.left
+                ]
+                written += [tuple(n for n in left if n in self.axes) for left in names]
+            for a, b in (pair for axes in written for pair in pairwise(axes)):
+                if not nx.has_path(graph, b, a):
+                    graph.add_edge(a, b)
+        position = {axis: i for i, axis in enumerate(self.axes)}
+        return list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
 
     def _declare_axis(self, statement: tree.AxisStatement, where: dict[str, Span]) -> None:
         name = statement.name
