@@ -110,6 +110,14 @@ def _states(system: System, wanted: Sequence[str]) -> list[str]:
             )
     names = list(dict.fromkeys(wanted)) or found
     if not names:
+        several = [n for n, r in role.items() if "state" in r.split(", ")]
+        several = [n for n in several if len(set(system[n].axes) - {BATCH}) > 1]
+        if several:
+            axes = " and ".join(a for a in system[several[0]].axes if a != BATCH)
+            raise UsageError(
+                f"a gradient is followed along one axis, and the states of {system.name} vary "
+                f"over several: {several[0]} over {axes}"
+            )
         raise UsageError(f"{system.name} has no recurrence that real numbers flow through")
     return names
 
