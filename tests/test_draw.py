@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import rnnc
 from rnnc.graph.diagram import STEPS, diagram
 from rnnc.graph.draw import FORMATS, arranged, draw, text_width, wrapped
-from rnnc.graph.layers import ranks
 from rnnc.graph.layout import layout
 from rnnc.graph.panels import Box, Link
+from rnnc.graph.rows import ranks
 from rnnc.graph.show import show_system
 from rnnc.graph.system import Distribution
 from rnnc.graph.types import Type, read

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rnnc.graph.layers import make_rows, ranks
 from rnnc.graph.panels import GAP, LANE, Box, Link, Panel
+from rnnc.graph.rows import make_rows, ranks
 
 Point = tuple[float, float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rnnc.graph.layers import THIN, make_rows, ranks
+from rnnc.graph.rows import THIN, make_rows, ranks
 
 GAP, STEP = 46.0, 12.0  # between rows; between parallel lines in a gap
 PADDING, TITLE = 16.0, 24.0  # around the boxes of a panel; above them

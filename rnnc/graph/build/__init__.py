@@ -44,7 +44,7 @@ def build(
     """
     problems = Problems()
     file = file or tree.File((model,), model.span.source)
-    model = expand(model, file, load, problems)
+    model = expand(model, file, load, problems, sizes or {})
     scope = Scope(model, sizes or {}, problems)
     for name, shape in (shapes or {}).items():
         scope.give_shape(name, shape)

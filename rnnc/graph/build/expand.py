@@ -6,7 +6,7 @@ and ``f[t] = f.h[t]``. Nothing after this knows of layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rnnc.graph.build.dims import walk
@@ -22,9 +22,18 @@ MOST_STATEMENTS = 20_000
 MOST_NESTED = 40  # layers within layers
 
 
-def expand(model: tree.Model, file: tree.File, load: Load | None, problems: Problems) -> tree.Model:
-    """The model with all calls of layers written out; stops where a problem is found."""
-    statements = _Expansion(Models(load), problems).flat(model, file)
+def expand(
+    model: tree.Model,
+    file: tree.File,
+    load: Load | None,
+    problems: Problems,
+    sizes: Mapping[str, int],
+) -> tree.Model:
+    """The model with all calls of layers written out; stops where a problem is found.
+
+    ``sizes`` are numbers of its dims that are set from outside; the depth of a stack needs one.
+    """
+    statements = _Expansion(Models(load), problems, sizes).flat(model, file)
     problems.stop()
     own = [s for s in statements if s.span.source.caller is None]
     if len(own) == len(statements) == len(model.statements):
@@ -96,8 +105,9 @@ def _part(s: tree.Statement, wanted: set[str]) -> tree.Statement | None:
 class _Expansion:
     """Writes calls out, inner ones first; the models on the way are in ``trail``."""
 
-    def __init__(self, models: Models, problems: Problems):
+    def __init__(self, models: Models, problems: Problems, sizes: Mapping[str, int]):
         self.models = models
+        self.sizes = sizes
         self.problems = problems
         self.trail: list[tuple[tree.Model, Label | None]] = []
         self.layers: dict[int, Layer | None] = {}  # None after a report
@@ -148,6 +158,13 @@ class _Expansion:
         return statements
 
 
+def _numbers(model: tree.Model) -> dict[str, int | None]:
+    """The dims of a model with their numbers, None where one is open or a formula."""
+    dims = [d for s in model.statements if isinstance(s, tree.DimStatement) for d in s.dims]
+    whole = {d.name: d.default.value for d in dims if isinstance(d.default, tree.Number)}
+    return {d.name: n if isinstance(n := whole.get(d.name), int) else None for d in dims}
+
+
 class _Caller:
     """One model whose calls are written out."""
 
@@ -161,8 +178,10 @@ class _Caller:
         self.models = {m.name: (m, file) for m in file.models}
         self.named: dict[str, tuple[Layer, Options]] = {}
         self.prefixes: dict[str, Span] = {}
+        self.numbers: dict[str, int | None] = {}  # those of a layer differ from call to call
         if not expansion.trail:
             expansion.trail.append((model, None))
+            self.numbers = _numbers(model) | dict(expansion.sizes)
         self.out: list[tree.Statement] = []
 
     def statements(self) -> list[tree.Statement]:
@@ -218,7 +237,7 @@ class _Caller:
         if s.name in self.values:
             self.fail("RNN011", f"`{s.name}` is a value and a layer", s.span)
             return
-        options = read_options(layer, s.call.options, self.fail)
+        options = read_options(layer, s.call.options, self.numbers, self.fail)
         self.named[s.name] = layer, options
         for level in range(1, (options.depth or 1) + 1):
             prefix = f"{s.name}.{level}" if options.depth else s.name
@@ -299,7 +318,7 @@ class _Caller:
         first = s.left[0]
         if layer is None or not self._check_call(s, call, layer):
             return
-        options = read_options(layer, call.options, self.fail)
+        options = read_options(layer, call.options, self.numbers, self.fail)
         if named:
             for o in (*options.dims.values(), *(o for o in call.options if o.name == "depth")):
                 where = f"where `{name}` is made"

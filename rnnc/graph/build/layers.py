@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rnnc.graph.build.instantiate import axes_of, defined, mentioned
@@ -101,8 +101,13 @@ class Options:
         )
 
 
-def read_options(layer: Layer, given: Iterable[tree.Option], fail: Report) -> Options:
-    """The options of a call; reports those that the layer does not have."""
+def read_options(
+    layer: Layer, given: Iterable[tree.Option], numbers: Mapping[str, int | None], fail: Report
+) -> Options:
+    """The options of a call; reports those that the layer does not have.
+
+    ``numbers`` are those of the caller's dims, None where one is not known.
+    """
     out = Options({})
     seen: dict[object, tree.Option] = {}
     for option in given:
@@ -112,11 +117,17 @@ def read_options(layer: Layer, given: Iterable[tree.Option], fail: Report) -> Op
                  labels=[(seen[key].span, "first here")])  # fmt: skip
             continue
         seen[key] = option
-        out = _read_option(layer, option, out, fail)
+        out = _read_option(layer, option, numbers, out, fail)
     return out
 
 
-def _read_option(layer: Layer, option: tree.Option, out: Options, fail: Report) -> Options:
+def _read_option(
+    layer: Layer,
+    option: tree.Option,
+    numbers: Mapping[str, int | None],
+    out: Options,
+    fail: Report,
+) -> Options:
     name, value, span = option.name, option.value, option.span
     if option.index:
         own = layer.own.get(name, ())
@@ -138,8 +149,15 @@ def _read_option(layer: Layer, option: tree.Option, out: Options, fail: Report) 
     elif name == "backward" and value is None:
         return replace(out, backward=True)
     elif name == "depth":
-        if isinstance(value, tree.Number) and isinstance(value.value, int) and value.value > 0:
-            return replace(out, depth=value.value)
+        depth = value.value if isinstance(value, tree.Number) else None
+        if isinstance(value, tree.Name) and value.name in numbers:
+            depth = numbers[value.name]
+            if depth is None:
+                fail("RNN014", f"the depth `{value.name}` has no number yet", span,
+                     f"write dim {value.name} = 2, or set {value.name}=2 from outside")  # fmt: skip
+                return out
+        if isinstance(depth, int) and depth > 0:
+            return replace(out, depth=depth)
         fail("RNN014", "a depth is a whole number from 1 on, as in depth = 3", span)
     elif name == "over":
         if isinstance(value, tree.Name):
