@@ -89,8 +89,42 @@ def test_characters(tmp_path: Path) -> None:
     assert cold.perplexity < warm.perplexity
 
 
+def test_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = example("dates")(tmp_path, units=32, count=4000, tests=200, epochs=6)
+    assert result["exact"] > 0.5
+    printed = capsys.readouterr().out
+    assert "Where it looks, before each character that it writes:" in printed
+    drawn = importlib.util.find_spec("matplotlib") is not None
+    assert (tmp_path / "dates.png").is_file() == drawn
+    out = rnnc.open(tmp_path / "dates.onnx").generate(
+        x=["1998-03-05", "March the 5th, 1998"], steps=10, temperature=0
+    )
+    assert out["y"].shape == (2, 10)
+    assert out["a"].shape == (2, 10, 19)
+    np.testing.assert_allclose(out["a"].sum(2), 1, atol=1e-5)
+    assert not out["a"][0, :, 10:].any()  # past the end of the shorter text
+
+
+def test_dates_are_written_as_people_write_them() -> None:
+    names = runpy.run_path(str(EXAMPLES / "dates.py"))
+    forms = names["FORMS"]
+    assert len({*forms}) == len(forms) == 50
+    day = datetime.date(1998, 3, 5)
+    assert [names["written"](day, form) for form in forms] == list(forms)
+    other = datetime.date(2003, 11, 22)
+    for form, text in {
+        "Thursday, the 5th of March 1998": "Saturday, the 22nd of November 2003",
+        "March the fifth, 1998": "November the twenty-second, 2003",
+        "5.III.98": "22.XI.03", "Thu Mar 05 1998": "Sat Nov 22 2003", "3/5/98": "11/22/03",
+    }.items():  # fmt: skip
+        assert names["written"](other, form) == text
+    _, isos = names["pairs"](3000, 0)
+    assert len({*isos}) == 3000  # those of the test are none that are learned
+    assert names["ISO"] not in isos
+
+
 def test_slots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = example("slots")(tmp_path, sentences=3000, seeds=(0,))
+    result = example("slots")(tmp_path, sentences=3000, epochs=5, seeds=(0,))
     forward, both = result["forward only"], result["both ways"]
     assert both["all"][0] > 0.85
     assert both["words"][0] > 0.97

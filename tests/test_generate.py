@@ -579,6 +579,8 @@ def test_natural_order_scores_better(tmp_path: Path) -> None:
     good, bad = judge.score(["the small cat sees a dog .", "dog the . a sees small cat"])
     assert good.steps == bad.steps == 7
     assert good.perplexity < 5 < 20 < bad.perplexity
+    with pytest.raises(rnnc.UsageError, match=r"list of texts: score\(\[text\]\)"):
+        judge.score("the small cat sees a dog .")
     with pytest.raises(rnnc.DataError, match="no 'horse'"):
         judge.score(["the horse sees a dog ."])
     model = sized.compile("onnx", mode="generate", weights=tmp_path / "words.safetensors")

@@ -282,6 +282,7 @@ def test_without_lengths_all_sequences_are_full(backend: str) -> None:
         ({"t": [5.0, 1.0, 3.0]}, rnnc.DataError, "whole numbers"),
         ({"t": 5}, rnnc.DataError, "0 dimensions"),
         ({"s": [5, 1, 3]}, rnnc.UsageError, "no lengths along s: it has them along t"),
+        ([5, 1, 3], rnnc.UsageError, 'given by axis: lengths={"t": '),
     ],
 )
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
@@ -398,6 +399,7 @@ def test_wrong_training_data() -> None:
         ({"x": x, "y": y}, {"lengths": {"t": [2.0] * 40}}, "one whole number for each"),
         ({"x": x, "y": y, "t.lengths": [2] * 40}, {"lengths": {"t": [2] * 40}}, "given twice"),
         ({"x": x, "y": y}, {"lengths": {"s": [2] * 40}}, "no axis s"),
+        ({"x": x, "y": y}, {"lengths": [2] * 40}, "lengths are given by axis"),
         ({"x": xs, "y": ys}, {"bptt": 2}, "bptt cuts sequences of one length"),
     ]
     for data, options, message in wrong:

@@ -499,6 +499,23 @@ def test_errors_of_a_used_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- limits, texts, commands
 
 
+def test_a_dim_as_depth() -> None:
+    """Set from outside or by its default; the depth within a layer is a number."""
+    text = net("dim layers = 2\ninput x[t] : [3]\nr[t] = Cell(x[t]; depth = layers)")
+    assert {"r.2.W"} < rnnc.parse(text).shapes.keys() and "r.3.W" not in rnnc.parse(text).shapes
+    assert "r.3.W" in rnnc.parse(text, layers=3).shapes
+    assert rnnc.parse(text, layers=3).init().keys() == rnnc.parse(text, layers=3).shapes.keys()
+    for wrong in (0, -1):
+        with pytest.raises(SpecError, match="whole number from 1 on"):
+            rnnc.parse(text, layers=wrong)
+    with pytest.raises(SpecError, match="`layers` has no number yet"):
+        rnnc.parse(text.replace("layers = 2", "layers"))
+    assert "r.1.W" in rnnc.parse(text.replace("layers = 2", "layers"), layers=1).shapes
+    inner = f"{text}\nmodel Outer\ninput x[t] : [3]\nq[t] = Net(x[t])\n"
+    with pytest.raises(SpecError, match="whole number from 1 on"):
+        rnnc.parse(inner, model="Outer")
+
+
 def test_too_much() -> None:
     text = net("input x[t] : [3]\nr[t] = Cell(x[t]; depth = 1000000000)")
     with pytest.raises(SpecError, match="more than 20000 statements"):

@@ -94,7 +94,8 @@ class Runnable(ABC):
         as the target is). ``inputs`` have an entry for each of them.
 
         :raises DataError: a sequence or an input does not fit; a symbol is unknown.
-        :raises UsageError: the model is of another mode, or has not one target.
+        :raises UsageError: the model is of another mode, or has not one target; or one text is
+            given and no list.
         """
         targets = [p.name for p in self.ports.inputs if p.role == "target"]
         if self.ports.extra.get("mode") != LOSS or len(targets) != 1:
@@ -103,6 +104,8 @@ class Runnable(ABC):
                 what = f"was compiled for mode {self.ports.extra.get('mode')}"
             raise UsageError(f"scores are of a model of mode {LOSS!r} with one target; "
                              f"{self.ports.name} {what}")  # fmt: skip
+        if isinstance(sequences, str):
+            raise UsageError("score takes a list of texts: score([text])")
         (name,) = targets
         symbols = _Symbols(self.ports, self.vocabulary)
         columns = {n: symbols.rows(n, rows) for n, rows in _canonical(inputs).items()}

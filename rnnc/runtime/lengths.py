@@ -1,4 +1,7 @@
-"""Lengths that the sequences of a batch have of their own: what is given, checked and filled in."""
+"""Lengths that the sequences of a batch have of their own: what is given, checked and filled in.
+
+{"x": [x1, x2]}  of 5 and 3 steps  →  {"x": [2, 5, …], "t.lengths": [5, 3]}
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,12 @@ def named(
     """The arrays with ``lengths={"t": [5, 3]}`` under ``t.lengths``. ``compiled`` are the axes
     that the model was compiled with lengths for, also where its results do not depend on them.
 
-    :raises UsageError: the model was compiled without.
+    :raises UsageError: the model was compiled without, or no axis is named.
     :raises DataError: they are given twice.
     """
     out = dict(arrays)
     known = {p.name for p in ports if p.role == ROLE}
-    for axis, array in (lengths or {}).items():
+    for axis, array in by_axis(lengths).items():
         name = f"{axis}.{ROLE}"
         if name not in known:
             if axis in compiled:
@@ -57,6 +60,16 @@ def named(
             raise DataError(f"{name} is given twice")
         out[name] = array
     return out
+
+
+def by_axis(lengths: Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
+    """What a caller gave as ``lengths``.
+
+    :raises UsageError: it does not say of which axis.
+    """
+    if lengths is None or isinstance(lengths, Mapping):
+        return lengths or {}
+    raise UsageError('lengths are given by axis: lengths={"t": [5, 3]}')
 
 
 def without_padding(
@@ -82,6 +95,84 @@ def without_padding(
             inside = np.arange(array.shape[i]) < own[:, None]
             out[p.name] = np.where(inside.reshape(shape), array, array.dtype.type(0))
     return out
+
+
+def put_together(
+    arrays: Mapping[str, Any], axes: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays, each list of sequences that differ in their steps as one, padded with 0, and
+    the numbers of these steps under the names that ``axes`` has for them: for each input the
+    lengths along its time dimensions. Also returned is which input told each of the lengths.
+
+    :raises DataError: a list is empty or holds something else, or two inputs disagree about the
+        steps of a sequence.
+    """
+    out = dict(arrays)
+    found: dict[str, tuple[str, NDA]] = {}  # lengths, and whose they are
+    for name, item in arrays.items():
+        if name not in axes or not _is_list(item):
+            continue
+        if not len(item):
+            raise DataError(f"{name} is an empty list: it holds no sequence")
+        array = _as_array(item)
+        if array is not None:
+            out[name] = array
+            continue
+        out[name], lengths = _padded(name, item, len(axes[name]))
+        for key, own in zip(axes[name], lengths, strict=True):
+            other, known = found.setdefault(key, (name, own))
+            if len(known) != len(own):
+                raise DataError(f"{name} has {len(own)} sequences, {other} has {len(known)}")
+            if (known != own).any():
+                i = int(np.argmax(known != own))
+                raise DataError(f"{name}[{i}] has {own[i]} steps, {other}[{i}] has {known[i]}")
+    for key, (who, own) in found.items():
+        if key in out and not np.array_equal(out[key], own):
+            raise DataError(f"{key} are not the numbers of steps of the sequences in {who}")
+        out[key] = own
+    return out, {key: who for key, (who, _) in found.items()}
+
+
+def _is_list(item: Any) -> bool:
+    if isinstance(item, np.ndarray):
+        return item.dtype == object and item.ndim > 0
+    return isinstance(item, list | tuple)
+
+
+def _as_array(item: Any) -> NDA | None:
+    """The array, if it is one; None for arrays of different shapes."""
+    try:
+        array = np.asarray(item)
+    except ValueError:
+        return None
+    return None if array.dtype == object else array
+
+
+def _padded(name: str, item: Any, times: int) -> tuple[NDA, list[NDA]]:
+    """One padded array, and the lengths of its sequences along each time axis."""
+    try:
+        parts = [np.asarray(part) for part in item]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is no array, and no list of arrays: {error}") from error
+    first = parts[0]
+    for i, part in enumerate(parts):
+        if part.dtype == object or part.ndim != first.ndim or part.ndim < times:
+            raise DataError(f"{name}[{i}] has {part.ndim} dimensions, {name}[0] has {first.ndim}")
+        if part.shape[times:] != first.shape[times:]:
+            what = "only numbers of steps may differ" if times else "it has no steps"
+            raise DataError(
+                f"{name}[{i}] is {list(part.shape)}, {name}[0] is {list(first.shape)}: {what}"
+            )
+        if 0 in part.shape[:times]:
+            raise DataError(f"{name}[{i}] has no steps")
+    longest = [max(part.shape[d] for part in parts) for d in range(times)]
+    kind = np.result_type(*(part.dtype for part in parts))
+    out = np.zeros((len(parts), *longest, *first.shape[times:]), kind)
+    for i, part in enumerate(parts):
+        inside: Any = (i, *(slice(n) for n in part.shape))
+        out[inside] = part
+    lengths = [np.array([part.shape[d] for part in parts]) for d in range(times)]
+    return out, lengths
 
 
 def axis_of(name: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc.runtime.generate import Runnable
-from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, given, parse_ports
+from rnnc.runtime.given import given
+from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
+from rnnc.runtime.runnable import Runnable
 from rnnc.runtime.summary import summary
 from rnnc.runtime.weights import check_weights
 from rnnc.source import DataError, UsageError

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH, Kind
-from rnnc.runtime.lengths import ROLE, axis_of, check_lengths, named, without_padding
+from rnnc.runtime.lengths import ROLE, axis_of, check_lengths, without_padding
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
@@ -36,7 +36,8 @@ class PortInfo:
     ``dims`` holds numbers and the names of lengths (``batch``, ``T``); an index input takes
     0..limit-1. For the roles see ``passes.plan.Port``; ``along`` is the
     length that those of the sequences do not exceed. ``own`` are dimensions along which
-    sequences have lengths of their own, each with the port of these.
+    sequences have lengths of their own, each with the port of these. ``times`` are the axes of
+    the dimensions after the batch; ``size`` is how the spec writes ``limit``.
     """
 
     name: str
@@ -46,6 +47,8 @@ class PortInfo:
     limit: int | None = None
     along: str | int | None = None
     own: tuple[tuple[int, str], ...] = ()
+    times: tuple[str, ...] = ()
+    size: str | None = None
 
     def __str__(self) -> str:
         limit = self.limit or (self.role != ROLE and self.along)
@@ -119,9 +122,11 @@ def ports_of(
     states: Pairs = (),
     updates: Pairs = (),
     dtype: str = "float32",
+    sizes: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> Ports:
-    """The ports of a Plan; ``states`` and ``updates`` are pairs (previous, next)."""
+    """The ports of a Plan; ``states`` and ``updates`` are pairs (previous, next), ``sizes`` how
+    the spec writes the ranges of its inputs."""
 
     own = {plan.length_names[axis_of(p.name)]: p.name for p in plan.inputs if p.role == ROLE}
 
@@ -135,7 +140,10 @@ def ports_of(
             along = fixed if isinstance(fixed, int) else plan.length_names[axis_of(p.name)]
         times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
         padded = tuple((i, own[length]) for i, length in times if length in own)
-        return PortInfo(p.name, p.role, dims, p.type.kind, p.limit, along, padded)
+        size = (sizes or {}).get(p.name.removesuffix(".prompt"))
+        return PortInfo(
+            p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size
+        )
 
     def infos(group: Sequence[_Port]) -> tuple[PortInfo, ...]:
         return tuple(map(info, group))
@@ -149,10 +157,11 @@ def ports_json(
     states: Pairs = (),
     updates: Pairs = (),
     dtype: str = "float32",
+    sizes: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> str:
     """The ports of a Plan as text, for a model's metadata under :data:`KEY`."""
-    table = {"format": FORMAT, **asdict(ports_of(plan, states, updates, dtype, **extra))}
+    table = {"format": FORMAT, **asdict(ports_of(plan, states, updates, dtype, sizes, **extra))}
     return json.dumps(table, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -167,6 +176,7 @@ def parse_ports(text: str) -> Ports:
             return tuple(
                 PortInfo(**{
                     **p, "dims": tuple(p["dims"]), "own": tuple(map(tuple, p.get("own", ()))),
+                    "times": tuple(p.get("times", ())),
                 })
                 for p in table[key]
             )  # fmt: skip
@@ -181,16 +191,6 @@ def parse_ports(text: str) -> Ports:
 
 
 # ---------------------------------------------------------------- what comes in
-
-
-def given(
-    ports: Ports, arrays: Mapping[str, ArrayLike], lengths: Mapping[str, ArrayLike] | None
-) -> dict[str, ArrayLike]:
-    """What a model is called with, lengths under their names as inputs.
-
-    :raises UsageError: the model was compiled without lengths.
-    """
-    return named(ports.inputs, arrays, lengths, ports.extra.get("lengths", ()))
 
 
 def check_inputs(
@@ -228,7 +228,7 @@ def check_inputs(
             check_lengths(p, checked[p.name], _steps(p, lengths))
         elif p.along is not None and p.name in checked:
             _check_steps(p, checked[p.name], _steps(p, lengths))
-    for p in ports:
+    for p in sorted(ports, key=_follows):  # what is missing is told of what others follow from
         if p.name in checked:
             continue
         if p.role == ROLE and BATCH in lengths and isinstance(_steps(p, lengths), int):
@@ -246,6 +246,11 @@ def check_inputs(
         else:
             raise DataError(f"the {_role(p)} {p.name} is missing; wanted is {p}")
     return checked
+
+
+def _follows(p: PortInfo) -> bool:
+    """Whether a missing port may follow from others."""
+    return p.role in (ROLE, "length", "state", "uniform")
 
 
 def check_array(p: PortInfo, data: ArrayLike, dtype: str) -> NDA:
@@ -270,7 +275,9 @@ def check_array(p: PortInfo, data: ArrayLike, dtype: str) -> NDA:
         low, high = array.min(), array.max()
         if low < 0 or high >= p.limit:
             wrong = low if low < 0 else high
-            raise DataError(f"{p.name} holds {wrong}; indices go from 0 to {p.limit - 1}")
+            raise DataError(
+                f"{p.name} holds {wrong}; indices go from 0 to {p.limit - 1}{_more(p, wrong)}"
+            )
     if p.role == "length" and array < 1:
         raise DataError(f"{p.name} = {array}; a length is at least 1")
     with np.errstate(over="ignore"):  # what float32 cannot hold is inf
@@ -302,6 +309,13 @@ def _way(p: PortInfo) -> str:
     if p.kind == "index":
         return f"; use {p.name}.astype(int)"
     return f"; use {p.name}.astype(bool)" if p.kind == "flag" else ""
+
+
+def _more(p: PortInfo, wrong: int) -> str:
+    """The size that an index of that number needs."""
+    if p.size is None or wrong < 0:
+        return ""
+    return f" ({p.size} = {p.limit}): correct it, or set {p.size} = {wrong + 1} or more"
 
 
 def _unknown(name: str, ports: Mapping[str, PortInfo]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH
-from rnnc.runtime.generate import Runnable
+from rnnc.runtime.runnable import Runnable
 from rnnc.source import DataError
 
 NDA = NDArray[Any]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rnnc.api import Spec
 from rnnc.graph.types import BATCH
 from rnnc.passes.mode import losses_only
-from rnnc.runtime.lengths import ROLE
+from rnnc.runtime.lengths import ROLE, by_axis
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.onnx_model import OnnxModel
 from rnnc.runtime.vocabulary import Vocabulary
@@ -188,7 +188,7 @@ def _data(
         return _texts(spec, given, apart, share, known, batch)
     if isinstance(apart, Text):
         raise DataError("the data are arrays, those for validation are a text")
-    given = settled(spec, with_lengths(given, lengths or {}))
+    given = settled(spec, with_lengths(given, by_axis(lengths)))
     apart = None if apart is None else settled(spec, apart)
     spec = sized(spec, given, None)
     for v in spec.system.inputs:

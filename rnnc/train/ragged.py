@@ -17,7 +17,7 @@ from rnnc.graph.names import canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH
 from rnnc.passes.lengths import length_input
-from rnnc.runtime.lengths import ROLE, axis_of
+from rnnc.runtime.lengths import ROLE, as_array, axis_of, put_together
 from rnnc.source import DataError
 
 NDA = NDArray[Any]
@@ -29,69 +29,12 @@ def padded(spec: Spec, data: Mapping[str, Any]) -> Arrays:
 
     :raises DataError: something is no array, or two inputs disagree about the steps of a sequence.
     """
-    out: Arrays = {}
-    found: dict[str, tuple[str, NDA]] = {}  # lengths, and whose they are
-    inputs = {v.name: v for v in spec.system.inputs}
-    for given, item in data.items():
-        name = canonical(given)
-        array = _as_array(item)
-        if array is not None:
-            out[name] = array
-            continue
-        times = [a for a in inputs[name].axes if a != BATCH] if name in inputs else []
-        out[name], lengths = _put_together(name, item, len(times))
-        for axis, own in zip(times, lengths, strict=True):
-            key = length_input(spec.system, axis)
-            other, known = found.setdefault(key, (name, own))
-            wrong = np.flatnonzero(known != own) if len(known) == len(own) else [0]
-            if len(wrong):
-                i = int(wrong[0])
-                raise DataError(
-                    f"{name}[{i}] has {own[i]} steps, {other}[{i}] has {known[i]}"
-                    if len(known) == len(own)
-                    else f"{name} has {len(own)} sequences, {other} has {len(known)}"
-                )
-    for key, (who, own) in found.items():
-        if key in out and not np.array_equal(out[key], own):
-            raise DataError(f"{key} are not the numbers of steps of the sequences in {who}")
-        out[key] = own
-    return out
-
-
-def _as_array(item: Any) -> NDA | None:
-    """The array, if it is one; None for arrays of different shapes."""
-    try:
-        array = np.asarray(item)
-    except ValueError:
-        return None
-    return None if array.dtype == object else array
-
-
-def _put_together(name: str, item: Any, times: int) -> tuple[NDA, list[NDA]]:
-    """One padded array, and the lengths of its sequences along each time axis."""
-    try:
-        parts = [np.asarray(part) for part in item]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is no array, and no list of arrays: {error}") from error
-    first = parts[0]
-    for i, part in enumerate(parts):
-        if part.dtype == object or part.ndim != first.ndim or part.ndim < times:
-            raise DataError(f"{name}[{i}] has {part.ndim} dimensions, {name}[0] has {first.ndim}")
-        if part.shape[times:] != first.shape[times:]:
-            what = "only numbers of steps may differ" if times else "it has no steps"
-            raise DataError(
-                f"{name}[{i}] is {list(part.shape)}, {name}[0] is {list(first.shape)}: {what}"
-            )
-        if 0 in part.shape[:times]:
-            raise DataError(f"{name}[{i}] has no steps")
-    longest = [max(part.shape[d] for part in parts) for d in range(times)]
-    kind = np.result_type(*(part.dtype for part in parts))
-    out = np.zeros((len(parts), *longest, *first.shape[times:]), kind)
-    for i, part in enumerate(parts):
-        inside: Any = (i, *(slice(n) for n in part.shape))
-        out[inside] = part
-    lengths = [np.array([part.shape[d] for part in parts]) for d in range(times)]
-    return out, lengths
+    system = spec.system
+    axes = {
+        v.name: [length_input(system, a) for a in v.axes if a != BATCH] for v in system.inputs
+    }
+    out, _ = put_together({canonical(name): item for name, item in data.items()}, axes)
+    return {name: as_array(name, item) for name, item in out.items()}
 
 
 # ---------------------------------------------------------------- lengths that are given
