@@ -149,7 +149,8 @@ def main(
     model = rnnc.open(folder / "dates.onnx")
 
     def read(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        out = model.generate(x=texts, steps=10, temperature=0)
+        numbers = [symbols.encode(text) for text in texts]  # of a text it would give the text alone
+        out = model.generate(x=numbers, steps=10, temperature=0)
         return [str(symbols.decode(row)) for row in out["y"]], out["a"]
 
     def compare(texts: Sequence[str], found: Sequence[str], wanted: Sequence[str]) -> None:
