@@ -18,22 +18,22 @@ from rnnc.graph.latex import show_latex
 from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
-from rnnc.graph.types import whole
+from rnnc.graph.types import Dim, whole
 from rnnc.passes.schedule import schedule
 from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.ports import parse_ports, ports_json
 from rnnc.runtime.stream import Stream
+from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
-from rnnc.source import Source, UsageError
+from rnnc.source import DataError, Source, UsageError
 from rnnc.spec_files import Neighbours, library, library_source
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
 
 if TYPE_CHECKING:
     from rnnc.runtime.onnx_model import OnnxModel
-    from rnnc.runtime.vocabulary import Vocabulary
     from rnnc.train.fit import Fit
 
 DType = Literal["float32", "float64"]
@@ -136,7 +136,7 @@ class Spec:
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: Vocabulary | str | Sequence[str] | None = None,
     ) -> NumpyModel | OnnxModel:
         """The model for NumPy (``numpy``) or onnxruntime (``onnx``).
 
@@ -164,12 +164,13 @@ class Spec:
         ``weights`` (arrays by name, or a file) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
-        onnxruntime's. The symbols of ``vocabulary`` (of a weights file its own) make texts of the
-        indices that the model takes and gives.
+        onnxruntime's. The symbols of ``vocabulary`` (of a weights file its own; one may be given
+        as a text of its characters, or as a list of its words) make texts of the indices that the
+        model takes and gives.
 
         :raises SpecError: sizes are open, or the model cannot be compiled so.
         :raises UsageError: an option does not exist.
-        :raises DataError: the weights do not fit.
+        :raises DataError: the weights do not fit, or no index has a number for each symbol.
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
@@ -204,12 +205,8 @@ class Spec:
             given = check_weights(wanted, arrays, real)
         states = tuple((s.prev, s.next) for s in final.states)
         updates = tuple((s.prev, s.next) for s in final.updates)
-        if vocabulary is None and isinstance(weights, (str, Path)):
-            from rnnc.train.checkpoint import metadata_of, vocabulary_in
-
-            vocabulary = vocabulary_in(metadata_of(weights))
-        about = self._about(options, final, given is None, vocabulary)
-        text = ports_json(plan, states, updates, real, **about)
+        about = self._about(options, final, given is None, self._symbols(vocabulary, weights))
+        text = ports_json(plan, states, updates, real, self._ranges(), **about)
         if backend == "numpy":
             source = to_numpy(plan, real, self.doc, given, text)
             return NumpyModel(source, parse_ports(text), given)
@@ -220,6 +217,34 @@ class Spec:
         return OnnxModel(
             proto.SerializeToString(), ports=parse_ports(text), providers=providers, threads=threads
         )
+
+    def _symbols(self, given: object, weights: object) -> Vocabulary | None:
+        """The vocabulary that is given, else that of a file with weights."""
+        if given is not None:
+            vocabulary = Vocabulary.given(given)
+        elif isinstance(weights, (str, Path)):
+            from rnnc.train.checkpoint import metadata_of, vocabulary_in
+
+            known = vocabulary_in(metadata_of(weights))
+            if known is None:
+                return None
+            vocabulary = known
+        else:
+            return None
+        ranges = {v.name: dict(v.attrs).get("range") for v in self.bound.inputs}
+        numbers = {name: n for name, n in ranges.items() if isinstance(n, int)}
+        if max(numbers.values(), default=0) < len(vocabulary):
+            has = ", ".join(f"{name} : index({n})" for name, n in numbers.items())
+            raise DataError(
+                f"the vocabulary has {len(vocabulary)} symbols, more than any index of {self.name} "
+                f"takes: {has or 'it has none'}"
+            )
+        return vocabulary
+
+    def _ranges(self) -> dict[str, str]:
+        """How many values an index has, as the spec says it, where that is no number."""
+        ranges = {v.name: dict(v.attrs).get("range") for v in self.system.inputs}
+        return {name: str(n) for name, n in ranges.items() if isinstance(n, Dim)}
 
     def _about(
         self, options: Options, final: System, open_: bool, vocabulary: Vocabulary | None

@@ -29,7 +29,9 @@ from rnnc.testing import (
 NDA = NDArray[Any]
 
 # no two alike, so that a wrong shape cannot fit by chance
-SIZES = {"n": 3, "m": 4, "k": 5, "vocab": 6, "d": 2, "N": 7, "theta": 9, "l": 8, "p": 10}
+SIZES = {
+    "n": 3, "m": 4, "k": 5, "vocab": 6, "d": 2, "N": 7, "theta": 9, "l": 8, "p": 10, "layers": 2,
+}  # fmt: skip
 CLOCKS = {"G": 3, "k": 2}  # m follows
 SPECIAL = {
     "ClockworkRNN": {"n": 3, **CLOCKS},

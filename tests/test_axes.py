@@ -470,7 +470,8 @@ output a, b, c
 """
     x, z = np.ones((2, 4, 3)), np.ones((2, 4, 5, 2))
     out = rnnc.parse(text).compile(weights={})(x=x * np.arange(4)[:, None], z=z)
-    assert out["a"].shape == (2, 4, 4) and out["c"].shape == (2, 4, 5)
+    assert out["a"].shape == (2, 4, 4)
+    assert out["c"].shape == (2, 4, 5)
     swapped = rnnc.parse(
         text.replace("z[t, s] :", "z[s, t] :")
         .replace("c[t, s]", "c[s, t]")

@@ -96,9 +96,9 @@ def test_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Where it looks, before each character that it writes:" in printed
     drawn = importlib.util.find_spec("matplotlib") is not None
     assert (tmp_path / "dates.png").is_file() == drawn
-    out = rnnc.open(tmp_path / "dates.onnx").generate(
-        x=["1998-03-05", "March the 5th, 1998"], steps=10, temperature=0
-    )
+    model = rnnc.open(tmp_path / "dates.onnx")
+    texts = [model.vocabulary.encode(text) for text in ("1998-03-05", "March the 5th, 1998")]
+    out = model.generate(x=texts, steps=10, temperature=0)
     assert out["y"].shape == (2, 10)
     assert out["a"].shape == (2, 10, 19)
     np.testing.assert_allclose(out["a"].sum(2), 1, atol=1e-5)

@@ -416,10 +416,84 @@ def test_sequence_to_sequence(backend: str) -> None:
     model = spec.compile(backend, mode="generate", **make)
     source = "".join("abcde"[i] for i in w[0])
     assert model.generate("", w=source, steps=6, temperature=0) == texts[0]
-    with pytest.raises(rnnc.DataError, match="different lengths"):
+    with pytest.raises(rnnc.DataError, match=r'w have 2 to 3 steps: .* lengths=\("s",\)'):
         model.generate("", w=["ab", "abc"], steps=2)
     with pytest.raises(rnnc.DataError, match="1 entries, for 2 sequences"):
         judge.score(texts, w=["abc"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_texts_of_several_lengths(backend: str) -> None:
+    """Texts in, texts out; numbers in, arrays out: each is what it is alone."""
+    spec = rnnc.parse(SEQUENCES)
+    known = Vocabulary("abcde")
+    make: dict[str, Any] = {
+        "weights": {n: 2 * w for n, w in spec.init(3, "float64").items()},
+        "dtype": "float64", "vocabulary": "abcde", "mode": "generate",
+    }  # fmt: skip
+    alone = spec.compile(backend, **make)
+    model = spec.compile(backend, lengths=("s",), **make)
+    assert model.vocabulary == known
+    texts = ["abc", "eedda", "b"]
+    options: dict[str, Any] = {"steps": 6, "temperature": 0}
+    each = [alone.generate(w=text, **options) for text in texts]
+    assert {len(text) for text in each} == {6}
+    assert len(set(each)) > 1
+    assert model.generate(w=texts, **options) == each
+    assert model.generate(w=np.array(texts), **options) == each
+    assert model.generate("", w=texts, **options) == each
+    assert model.generate(w=texts[:1], **options) == each[:1]
+    assert alone.generate("a", w=texts[0], **options).startswith("a")
+    # one input serves all prompts, as one prompt serves all inputs
+    two = alone.generate(["a", "b"], w=texts[1], **options)
+    assert two == [alone.generate(p, w=texts[1], **options) for p in "ab"]
+    assert alone.generate(w="abc", batch=2, **options) == 2 * each[:1]
+    numbers = [known.encode(text) for text in texts]
+    out = model.generate(w=numbers, **options)
+    assert [known.decode(row) for row in out["y"]] == each
+    for i, row in enumerate(numbers):
+        one = alone.generate(w=row[None], **options)
+        assert_allclose(out["p"][i], one["p"][0], rtol=1e-9)
+    drawn = model.generate(prompt=[0], w=numbers[0][None], **options)
+    assert drawn["y"].shape == (1, 7)
+    for wrong, message in (
+        ({"w": texts}, r"w have 1 to 5 steps: .* lengths=\(\"s\",\)"),
+        ({"w": numbers}, r"w have 1 to 5 steps: .* lengths=\(\"s\",\)"),
+        ({"w": []}, "w is an empty list"),
+        ({"w": [[]]}, "w .* has no steps"),
+        ({"w": np.zeros((0, 3), int)}, "w is an empty batch"),
+        ({"prompt": ["a", "b"], "w": ["aa", "bb", "cc"]}, "2 for y, 3 for w"),
+    ):
+        with pytest.raises(rnnc.DataError, match=message):
+            alone.generate(**wrong, **options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("mode", ["predict", "loss"])
+def test_texts_in_every_mode(mode: str, backend: str) -> None:
+    spec = rnnc.parse(SEQUENCES)
+    make: dict[str, Any] = {"weights": spec.init(), "mode": mode}
+    model = spec.compile(backend, vocabulary="abcde", lengths=("s", "t"), **make)
+    name, tolerance = {"predict": "p", "loss": "loss"}[mode], {"rtol": 1e-4, "atol": 1e-6}
+    w, y = np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1, 1], [2, 0]])
+    found = model(w=["abc", "de"], y=["bb", "c"])[name]
+    wanted = model(w=w, y=y, lengths={"s": [3, 2], "t": [2, 1]})[name]
+    assert_allclose(found, wanted, **tolerance)
+    lists = {"w": [w[0], w[1, :2]], "y": [y[0], y[1, :1]]}
+    assert_allclose(model(**lists)[name], wanted, **tolerance)
+    assert_allclose(model.run({**lists, "s.lengths": [3, 2]})[name], wanted, **tolerance)
+    with pytest.raises(rnnc.DataError, match=r"s.lengths are not the numbers of steps .* in w"):
+        model(**lists, lengths={"s": [3, 1]})
+    with pytest.raises(rnnc.DataError, match="y has 1 sequences, w has 2"):
+        model(w=lists["w"], y=[[1, 1]])
+    bare = spec.compile(backend, **make)
+    with pytest.raises(rnnc.DataError, match=r"w have 2 to 3 steps: .* lengths=\(\"s\",\)"):
+        bare(w=lists["w"], y=y)
+    for texts in (["ab"], np.array(["ab"]), "ab"):
+        with pytest.raises(rnnc.DataError, match=r"no vocabulary .* with vocabulary=…"):
+            bare(w=texts, y=y)
+    with pytest.raises(rnnc.DataError, match=r"w holds 6; .* 0 to 5 .a = 6.: .* set a = 7 or more"):
+        bare(w=[[6, 0]], y=y[:1])
 
 
 # ---------------------------------------------------------------- what is wrong
@@ -449,6 +523,17 @@ def test_usage() -> None:
         other.score(["a"])
     with pytest.raises(rnnc.UsageError, match="top_k is for mode generate"):
         spec.compile("numpy", top_k=3)
+    for wrong, error, part in (
+        (7, rnnc.UsageError, "not int"),
+        (["a", 1], rnnc.UsageError, "not list"),
+        ("abcdef", rnnc.DataError, "6 symbols, more than any index of Chars"),
+        ("abca", rnnc.DataError, "'a' twice"),
+        (["a b"], rnnc.DataError, "no blanks"),
+    ):
+        with pytest.raises(error, match=part):
+            spec.compile("numpy", vocabulary=wrong)
+    words = spec.compile("numpy", vocabulary=["one", "two"]).vocabulary
+    assert words == Vocabulary(("one", "two"))
     with pytest.raises(rnnc.UsageError, match="one class or more"):
         spec.compile("numpy", mode="generate", top_k=0)
     with pytest.raises(rnnc.UsageError, match="categorical"):
@@ -550,10 +635,8 @@ def test_vocabulary_of_arrays() -> None:
     raw = rnnc.load("CharLSTM", vocab=256, m=3)
     model = raw.compile("numpy", mode="generate", weights=raw.init(), vocabulary=Vocabulary(None))
     assert model.generate("é", steps=3).startswith("é")  # two bytes
-    with pytest.raises(rnnc.DataError, match="vocabulary of 256"):
-        spec.compile(
-            "numpy", mode="generate", weights=spec.init(), vocabulary=Vocabulary(None)
-        ).generate("a", steps=1)
+    with pytest.raises(rnnc.DataError, match=r"256 symbols, more than any .*: y : index\(5\)"):
+        spec.compile("numpy", mode="generate", weights=spec.init(), vocabulary=Vocabulary(None))
 
 
 def some_sentences() -> str:
@@ -588,7 +671,7 @@ def test_natural_order_scores_better(tmp_path: Path) -> None:
     assert sentence[:2] == ["the", "small"]
     assert sentence[-1] == "."
     assert {"sees", "hears", "likes"} & set(sentence)
-    with pytest.raises(rnnc.DataError, match="of a training on words"):
+    with pytest.raises(rnnc.DataError, match="the vocabulary is of words, and the text is of char"):
         sized.fit(Text("the cat"), weights=tmp_path / "words.safetensors")
 
 
@@ -645,6 +728,27 @@ def test_cli_numbers_and_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )  # fmt: skip
     assert code == 0, err
     assert "y  [2]" in out
+
+
+def test_cli_input_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = rnnc.parse(SEQUENCES)
+    model = tmp_path / "m.onnx"
+    spec.compile("onnx", mode="generate", weights=spec.init(), vocabulary="abcde").save(model)
+    argv = ["generate", model, "--input", "w=abc", "--steps", 4, "--greedy"]
+    code, out, err = run(capsys, *argv, "--count", 2)
+    assert code == 0, err
+    first, second = out[:-1].split("\n--------------------\n")
+    assert first == second == run(capsys, *argv)[1][:-1]
+    code, out, err = run(capsys, *argv, "-o", tmp_path / "o.npz")
+    assert code == 0, err
+    found = np.load(tmp_path / "o.npz")["y"][0]
+    assert Vocabulary("abcde").decode(found) == first
+    text = "model C\ninput w[t] : index(5)\nparam E : [5, 2]\ns = sum[t](E[w[t]])\n"
+    spec = rnnc.parse(text + "target y : index(2) ~ categorical(softmax(s))\noutput s")
+    spec.compile("onnx", mode="generate", weights=spec.init(), vocabulary="abcde").save(model)
+    code, out, err = run(capsys, "generate", model, "--input", "w=abc")  # a class, no sequence
+    assert code == 0, err
+    assert out.startswith("y  [1]  int64")
 
 
 def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

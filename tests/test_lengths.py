@@ -293,6 +293,31 @@ def test_wrong_lengths(backend: str, lengths: Any, error: type, message: str) ->
         compiled(x=x, lengths=lengths)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_lists_tell_their_lengths(backend: str) -> None:
+    spec, x = spec_and_data()
+    compiled = spec.compile(backend, weights=spec.init(), lengths=("t",))
+    own = {"t": [5, 1, 3]}
+    lists = [row[:n] for row, n in zip(x, own["t"], strict=True)]
+    for form in (lists, [row.tolist() for row in lists], np.array(lists, dtype=object)):
+        np.testing.assert_array_equal(compiled(x=form)["h"], compiled(x=x, lengths=own)["h"])
+    full = spec.compile(backend, weights=spec.init())
+    np.testing.assert_array_equal(full(x=list(x))["h"], full(x=x)["h"])
+    with pytest.raises(rnnc.DataError, match=r'x have 1 to 5 steps: .* lengths=\("t",\)'):
+        full(x=lists)
+    for wrong, message in (
+        ([], "x is an empty list"),
+        ([*lists, np.zeros((0, 2))], r"x\[3\] has no steps"),
+        ([*lists, np.zeros((2, 3))], r"x\[3\] is \[2, 3\], .* only numbers of steps"),
+        ([*lists, np.zeros(2)], r"x\[3\] has 1 dimensions"),
+        ([*lists, None], r"x\[3\] is no array: array\(None"),
+    ):
+        with pytest.raises(rnnc.DataError, match=message):
+            compiled(x=wrong)
+    with pytest.raises(rnnc.DataError, match="the input x is missing"):
+        compiled()
+
+
 def test_wrong_compilations() -> None:
     spec, x = spec_and_data()
     with pytest.raises(rnnc.UsageError, match=r'compile it with lengths=\("t",\)'):

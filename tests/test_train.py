@@ -18,9 +18,9 @@ from rnnc.source import DataError, RnncError, SpecError, UsageError
 from rnnc.train import DivergedError, Fit, Text, Vocabulary, fit, load_weights, metadata_of
 from rnnc.train import loop as loop_module
 from rnnc.train.checkpoint import replaced
-from rnnc.train.data import streams
 from rnnc.train.rates import schedule
 from rnnc.train.report import Bar, Log
+from rnnc.train.symbols import streams
 
 Arrays = dict[str, np.ndarray]
 
@@ -508,7 +508,17 @@ def test_vocabulary() -> None:
         vocabulary.encode("gXYX")
     raw = Vocabulary.of(b"ab")
     assert len(raw) == 256
-    assert raw.decode(raw.encode(b"\x00\xffab")) == b"\x00\xffab"
+    numbers = raw.encode(b"\x00\xff\xc3\xa9")
+    assert bytes(numbers.tolist()) == b"\x00\xff\xc3\xa9"
+    assert raw.decode(numbers) == "\x00\ufffdé"
+    with pytest.raises(DataError, match="3 symbols, none with number 3"):
+        Vocabulary("abc").decode([0, 3])
+    with pytest.raises(DataError, match="'b' twice"):
+        Vocabulary("abcb")
+    with pytest.raises(DataError, match="empty"):
+        Vocabulary.of("")
+    with pytest.raises(DataError, match="a word has no blanks"):
+        Vocabulary(("a b", "c"))
     assert Vocabulary.from_json(raw.to_json()) == raw
 
 
@@ -559,6 +569,74 @@ def test_a_text_gives_the_vocabulary(tmp_path: Path) -> None:
     for form in file, tmp_path / "w.npz":
         with pytest.raises(DataError, match="has no 'e'"):
             fit(rnnc.parse(CHAR), Text("abe" * 40), batch=2, steps=1, weights=form)
+
+
+READER = """\
+model Reader
+dim   a, k, m = 3
+axis  s : S
+input x[s] : index(a)
+param E : [a, m],  W, R : [m, m],  V : [k, m],  F : [k, m]
+h[s] = tanh(R h[s-1] + E[x[s]])
+d[0] = h[S]
+y[0] = 0
+d[t] = tanh(W d[t-1] + F[y[t-1]])
+p[t] = softmax(V d[t])
+target y[t] : index(k) ~ categorical(p[t])
+output p
+"""
+
+
+def test_texts_by_name(tmp_path: Path) -> None:
+    """They are as good as the numbers of their symbols, and give the vocabulary and its size."""
+    xs, ys = ["abc", "c", "ab", "bbca"] * 5, ["ba", "bab", "a", "d"] * 5
+    spec, known = rnnc.parse(READER), Vocabulary("abcd")
+    options: dict[str, Any] = {"epochs": 2, "batch": 6}
+    texts = fit(spec, {"x": xs, "y": ys}, **options)
+    assert texts.vocabulary == known
+    assert texts.spec.sizes == {"a": 4, "k": 4}
+    sized = rnnc.parse(READER, a=4, k=4)
+    data = {"x": [known.encode(x) for x in xs], "y": [known.encode(y) for y in ys]}
+    numbers = fit(sized, data, vocabulary="abcd", **options)
+    assert numbers.history == texts.history
+    assert numbers.vocabulary == known
+    assert fit(sized, data, **options).vocabulary is None
+    # of validation data, too; and words
+    apart = fit(spec, {"x": xs, "y": ys}, validation={"x": ["e"], "y": ["a"]}, epochs=1)
+    assert apart.vocabulary == Vocabulary("abcde")
+    words = Vocabulary(("no", "yes"))
+    some = fit(spec, {"x": np.array(["yes no", "no"]), "y": ["no", "yes"]}, steps=1,
+               vocabulary=words)  # fmt: skip
+    assert (some.vocabulary, some.spec.sizes["a"]) == (words, 2)
+    # the file of the weights has it, and training goes on with it
+    w = tmp_path / "w.safetensors"
+    numbers.save(w)
+    model = numbers.spec.compile(mode="generate", lengths=("s",), weights=w)
+    assert len(model.generate(x=["abc", "a"], steps=3)) == 2
+    more = fit(spec, {"x": xs[:4], "y": ys[:4]}, steps=1, weights=w)
+    assert more.vocabulary == known
+    kept = fit(sized, data, steps=1, weights=w)
+    assert kept.vocabulary == known
+    for wrong, more_options, message in (
+        ({"x": xs, "y": [*ys[1:], "e"]}, {"vocabulary": known}, "has no 'e'"),
+        (data, {"vocabulary": "abcde"}, "5 symbols, more than any index"),
+        (data, {"vocabulary": "abcd"[::-1], "weights": w}, "another voca"),
+    ):
+        with pytest.raises(DataError, match=message):
+            fit(sized, wrong, steps=1, **more_options)
+    with pytest.raises(DataError, match="x takes no texts: it is no index"):
+        fit(rnnc.parse(PLAIN), {"x": ["ab"], "y": ["ab"]})
+    with pytest.raises(DataError, match="y takes no texts: it is one class"):
+        fit(rnnc.parse(LATE), {"x": np.zeros((2, 3, 2)), "y": ["good", "bad"]})
+    with pytest.raises(DataError, match="x is an empty list"):
+        fit(rnnc.parse(PLAIN), {"x": [], "y": []})
+
+
+def test_unknown_options() -> None:
+    with pytest.raises(UsageError, match="fit has no option epoch; did you mean epochs"):
+        rnnc.parse(PLAIN).fit(numbers(), epoch=3)
+    with pytest.raises(UsageError, match="fit has no option quux; there are: lengths, valid"):
+        fit(rnnc.parse(PLAIN), numbers(), **{"quux": 3})
 
 
 # ---------------------------------------------------------------- weights in files

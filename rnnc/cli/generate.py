@@ -83,10 +83,13 @@ def generate(
     data = dict(_input(opened, item) for item in inputs)
     if steps is None and _is_open(opened):
         steps = STEPS
-    texts = opened.vocabulary is not None
+    symbols = opened.vocabulary
+    drawn = [p for p in opened.ports.inputs if p.name.endswith(PROMPT)]
+    texts = symbols is not None and [p.kind for p in drawn] == ["index"]
     start: Any = (prompt or "") if texts else numbers(prompt)
-    if texts and output:  # as numbers, since they are written as arrays
-        start = opened.vocabulary.encode(start) if opened.vocabulary else None
+    if symbols is not None and output:  # numbers in, arrays out
+        start = symbols.encode(start) if texts else start
+        data = {n: [symbols.encode(x)] if isinstance(x, str) else x for n, x in data.items()}
     stop: Any = end if texts or end is None else _number(end)
     found = opened.generate(
         start, steps=steps, temperature=0.0 if greedy else temperature, seed=seed, end=stop,

@@ -142,9 +142,7 @@ class _Finder:
 
     def _same_step(self, edges: Sequence[_Edge]) -> list[_Edge]:
         """A short cycle that never leaves its step; empty where there is none."""
-        still = [
-            e for e in edges if all(i.base == a and self._sign(i) == 0 for a, i in e.read.at)
-        ]
+        still = [e for e in edges if all(i.base == a and self._sign(i) == 0 for a, i in e.read.at)]
         graph = nx.DiGraph()
         graph.add_edges_from((e.source, e.reader) for e in still)
         circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]

@@ -285,7 +285,6 @@ class _Carry:
             self.states.append(State(prev, next_, start))
         self.values[name] = replace(self.values[name], bounds=tuple(bounds))
 
-
     def _passed(self, like: Value) -> Read:
         """The number of steps before this chunk, an input."""
         if self.counter is None:

@@ -156,7 +156,9 @@ def _padded(name: str, item: Any, times: int) -> tuple[NDA, list[NDA]]:
         raise DataError(f"{name} is no array, and no list of arrays: {error}") from error
     first = parts[0]
     for i, part in enumerate(parts):
-        if part.dtype == object or part.ndim != first.ndim or part.ndim < times:
+        if part.dtype == object:
+            raise DataError(f"{name}[{i}] is no array: {part!r:.60}")
+        if part.ndim != first.ndim or part.ndim < times:
             raise DataError(f"{name}[{i}] has {part.ndim} dimensions, {name}[0] has {first.ndim}")
         if part.shape[times:] != first.shape[times:]:
             what = "only numbers of steps may differ" if times else "it has no steps"

@@ -141,9 +141,7 @@ def ports_of(
         times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
         padded = tuple((i, own[length]) for i, length in times if length in own)
         size = (sizes or {}).get(p.name.removesuffix(".prompt"))
-        return PortInfo(
-            p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size
-        )
+        return PortInfo(p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size)
 
     def infos(group: Sequence[_Port]) -> tuple[PortInfo, ...]:
         return tuple(map(info, group))
@@ -216,6 +214,7 @@ def check_inputs(
     arrays = without_padding(ports, arrays)
     checked: dict[str, NDA] = {}
     lengths: dict[str, tuple[int, str]] = {}  # and who says so
+    ports = sorted(ports, key=_follows)  # blame what others follow from
     for p in ports:
         if p.name in arrays:
             checked[p.name] = array = check_array(p, arrays[p.name], dtype)
@@ -228,7 +227,7 @@ def check_inputs(
             check_lengths(p, checked[p.name], _steps(p, lengths))
         elif p.along is not None and p.name in checked:
             _check_steps(p, checked[p.name], _steps(p, lengths))
-    for p in sorted(ports, key=_follows):  # what is missing is told of what others follow from
+    for p in ports:
         if p.name in checked:
             continue
         if p.role == ROLE and BATCH in lengths and isinstance(_steps(p, lengths), int):
@@ -259,8 +258,9 @@ def check_array(p: PortInfo, data: ArrayLike, dtype: str) -> NDA:
         array = np.asarray(data)
     except ValueError as e:  # lists of different lengths
         raise DataError(f"{p.name} is no array: {e}; wanted is {p}") from e
-    if array.dtype.kind not in TAKEN[p.kind]:
-        raise DataError(f"{p.name} holds {array.dtype}; wanted are {WORDS[p.kind]}: {p}{_way(p)}")
+    if array.size and array.dtype.kind not in TAKEN[p.kind]:
+        way = _way(p) if array.dtype.kind in "fiub" else ""
+        raise DataError(f"{p.name} holds {array.dtype}; wanted are {WORDS[p.kind]}: {p}{way}")
     if array.ndim != len(p.dims):
         raise DataError(_wrong_rank(p, array))
     for i, (n, d) in enumerate(zip(array.shape, p.dims, strict=True)):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnc.source import DataError
+from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
 
@@ -21,6 +21,21 @@ class Vocabulary:
     which blanks set apart; None: the 256 bytes."""
 
     symbols: str | tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        """:raises DataError: there is no symbol, one is there twice, or a word has a blank."""
+        symbols = self.symbols
+        if symbols is None:
+            return
+        if not symbols:
+            raise DataError("a vocabulary has one symbol or more; this one is empty")
+        if len(set(symbols)) < len(symbols):
+            twice = next(s for i, s in enumerate(symbols) if s in symbols[:i])
+            raise DataError(f"the vocabulary has {twice!r} twice: a symbol has one number")
+        if isinstance(symbols, tuple) and (wrong := [w for w in symbols if w.split() != [w]]):
+            raise DataError(
+                f"a word has no blanks, unlike {wrong[0]!r}: give characters as one text"
+            )
 
     @property
     def unit(self) -> str:
@@ -68,18 +83,44 @@ class Vocabulary:
             f"take such {what}s out of the text, or build a vocabulary that has them"
         )
 
-    def decode(self, numbers: NDA | Sequence[int]) -> str | bytes:
-        """The text of these numbers: characters, words with a blank between them, or bytes."""
+    def decode(self, numbers: NDA | Sequence[int]) -> str:
+        """The text of these numbers: characters, words with a blank between them, or what bytes
+        are in UTF-8 (those that are none as U+FFFD; ``bytes(numbers)`` keeps them).
+
+        :raises DataError: a number is that of no symbol.
+        """
+        found = np.asarray(numbers, np.int64)
+        if wrong := [int(n) for n in found if not 0 <= n < len(self)]:
+            raise DataError(f"the vocabulary has {len(self)} symbols, none with number {wrong[0]}")
         if self.symbols is None:
-            return bytes(int(n) for n in numbers)
+            return bytes(found.tolist()).decode("utf-8", "replace")
         between = " " if isinstance(self.symbols, tuple) else ""
-        return between.join(self.symbols[int(n)] for n in numbers)
+        return between.join(self.symbols[n] for n in found)
 
     def to_json(self) -> str:
         """For the metadata of weights and models."""
         if self.symbols is None:
             return json.dumps({"unit": "byte"})
         return json.dumps({"unit": self.unit[:-1], "symbols": self.symbols}, ensure_ascii=False)
+
+    @classmethod
+    def given(cls, symbols: object) -> Vocabulary:
+        """A vocabulary that a caller gave as such, or as its symbols: characters as one text,
+        words as a sequence.
+
+        :raises UsageError: it is something else.
+        :raises DataError: the symbols make no vocabulary.
+        """
+        if isinstance(symbols, Vocabulary):
+            return symbols
+        if isinstance(symbols, str):
+            return cls(symbols)
+        if isinstance(symbols, Sequence) and all(isinstance(s, str) for s in symbols):
+            return cls(tuple(symbols))
+        raise UsageError(
+            "a vocabulary is a rnnc.train.Vocabulary, a text of its characters or a list of its "
+            f"words, not {type(symbols).__name__}"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:

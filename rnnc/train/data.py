@@ -22,7 +22,6 @@ from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH, Dim, Size
 from rnnc.runtime.lengths import ROLE
 from rnnc.runtime.ports import PortInfo, brackets, check_inputs
-from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import read_weights
 from rnnc.source import DataError, UsageError
 from rnnc.syntax import tree
@@ -32,7 +31,8 @@ from rnnc.train.text import Text
 
 NDA = NDArray[Any]
 Arrays = dict[str, NDA]
-Data = Mapping[str, ArrayLike | Sequence[ArrayLike]] | str | Path | Sequence[str | Path] | Text
+ByName = Mapping[str, ArrayLike | Sequence[ArrayLike] | Sequence[str]]
+Data = ByName | str | Path | Sequence[str | Path] | Text
 Given = Arrays | Text  # data as they were read
 
 DATA_ROLES = ("input", "target")  # of ports; the others follow from these or are kept by training
@@ -206,7 +206,7 @@ def _read_file(item: str, spec: Spec) -> Arrays:
         )
     if others := sorted(arrays.keys() - known):
         warnings.warn(f"{path} also holds {', '.join(others)}, which {spec.name} does not take",
-                      stacklevel=4)  # fmt: skip
+                      stacklevel=8)  # fmt: skip
     return {n: a for n, a in arrays.items() if n in known}
 
 
@@ -225,11 +225,11 @@ def _array(path: Path) -> NDA:
 # ---------------------------------------------------------------- what they say about sizes
 
 
-def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
+def sized(spec: Spec, given: Arrays, symbols: Mapping[str, int]) -> Spec:
     """The spec with the sizes that the data have, where the caller set none.
 
-    Dims that are open, or have only a default number, take the size of the arrays (or of the
-    vocabulary).
+    Dims that are open, or have only a default number, take the size of the arrays; ``symbols``
+    is the size of the vocabulary for inputs that texts feed.
 
     :raises DataError: an array has too few or too many dimensions, two disagree about a size, or
         an open size could only be guessed.
@@ -251,9 +251,8 @@ def sized(spec: Spec, given: Arrays, vocabulary: Vocabulary | None) -> Spec:
             check_rank(spec, v, given[v.name])
             for size, number in zip(v.type.shape, shape[len(v.axes) :], strict=True):
                 learn(size, number, v.name)
-    if vocabulary is not None:
-        target, _ = text_names(spec)
-        learn(_range(target), len(vocabulary), "the vocabulary")
+        if v.name in symbols:
+            learn(range_of(v), symbols[v.name], "the vocabulary")
     for v in spec.system.inputs:
         _open_range(v, given, {d for d in free if spec.system.dims[d] is None} - found.keys())
     new = {n: size for n, (size, _) in found.items() if spec.system.dims[n] != size}
@@ -271,14 +270,14 @@ def free_dims(spec: Spec) -> set[str]:
     }
 
 
-def _range(v: Value) -> Size | None:
+def range_of(v: Value) -> Size | None:
     """How many values an index has; None for what is no index."""
     return next((a for key, a in v.attrs if key == "range"), None)  # type: ignore[return-value]
 
 
 def _open_range(v: Value, given: Arrays, still_open: set[str]) -> None:
     """A number of classes is not guessed from the classes that happen to occur."""
-    size = _range(v)
+    size = range_of(v)
     if str(size) in still_open and v.name in given and given[v.name].size:
         array = given[v.name]
         if array.dtype.kind in "iu":
@@ -286,74 +285,6 @@ def _open_range(v: Value, given: Arrays, still_open: set[str]) -> None:
                 f"the size {size} is not set; {v.name} goes from {array.min()} to {array.max()}, "
                 f"so set {size}={int(array.max()) + 1}, or more if there are classes without data"
             )
-
-
-# ---------------------------------------------------------------- texts
-
-
-def text_names(spec: Spec) -> tuple[Value, Value | None]:
-    """The target that a text feeds, and the input that is the text one step earlier, if any.
-
-    :raises DataError: the model is of another kind.
-    """
-    system = spec.system
-    targets = [
-        v for v in system.leaves("target")
-        if v.type.kind == "index" and not v.type.shape and len(v.axes) > 1
-    ]  # fmt: skip
-    if len(targets) != 1 or len(system.leaves("target")) != 1:
-        raise DataError(
-            f"{spec.name} cannot be trained on a text: that takes exactly one target, "
-            "an index at every step, such as: target y[t] : index(vocab) ~ categorical(p[t])"
-        )
-    (target,) = targets
-    inputs = system.leaves("input")
-    same = [v for v in inputs if v.axes == target.axes and _range(v) == _range(target)]
-    if len(inputs) > 1 or len(same) != len(inputs):
-        names = ", ".join(v.name for v in inputs)
-        raise DataError(
-            f"{spec.name} cannot be trained on a text: beside {target.name} it takes {names}; "
-            f"a text gives one input, index({_range(target)}) at every step: itself, one step late"
-        )
-    return target, same[0] if same else None
-
-
-def vocabulary_of(texts: Sequence[Text], known: Vocabulary | None) -> Vocabulary:
-    """The vocabulary of some texts: the known one (of weights), else all their symbols.
-
-    :raises DataError: characters, words and bytes are mixed, or there is no text.
-    """
-    kinds = {text.unit for text in texts}
-    if len(kinds) > 1:
-        raise DataError(f"one text is of {' and the other of '.join(sorted(kinds))}")
-    if not all(text.content.strip() if text.words else text.content for text in texts):
-        raise DataError("the text is empty")
-    (unit,) = kinds
-    if known is not None and known.unit != unit:
-        raise DataError(f"the weights are of a training on {known.unit}, and the text is of {unit}")
-    words = unit == "words"
-    return known or Vocabulary.of(*(text.content for text in texts), words=words)
-
-
-def streams(spec: Spec, numbers: NDA, count: int) -> Arrays:
-    """A text cut into ``count`` sequences of equal length; what is over is left out.
-
-    :raises DataError: the text is shorter than that.
-    """
-    target, before = text_names(spec)
-    usable = len(numbers) - (before is not None)
-    steps = usable // count
-    if steps < 1:
-        raise DataError(
-            f"a text of {len(numbers)} symbols cannot be cut into {count} sequences; "
-            f"take a smaller batch (at most {max(1, usable)}), or a longer text"
-        )
-    if before is None:
-        return {target.name: numbers[: steps * count].reshape(count, steps)}
-    return {
-        target.name: numbers[1 : steps * count + 1].reshape(count, steps),
-        before.name: numbers[: steps * count].reshape(count, steps),
-    }
 
 
 # ---------------------------------------------------------------- validation

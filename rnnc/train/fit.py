@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rnnc.api import Spec
 from rnnc.files import check_apart
 from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights
-from rnnc.source import UsageError
+from rnnc.source import DataError, UsageError
 from rnnc.train import rates
 from rnnc.train.checkpoint import (
     State,
@@ -26,7 +26,7 @@ from rnnc.train.checkpoint import (
 from rnnc.train.data import Data, data_files
 from rnnc.train.interrupt import Interrupt
 from rnnc.train.loop import Saving, Training
-from rnnc.train.options import check_checkpoint, check_counts, real, whole
+from rnnc.train.options import check_checkpoint, check_counts, known_options, real, whole
 from rnnc.train.prepare import prepare
 from rnnc.train.report import Bar, Log
 
@@ -63,12 +63,14 @@ class Fit:
         save_weights(path, self.weights, self.spec, self.vocabulary)
 
 
+@known_options
 def fit(
     spec: Spec,
     data: Data,
     *,
     lengths: Mapping[str, ArrayLike] | None = None,
     validation: float | Data | None = None,
+    vocabulary: Vocabulary | str | Sequence[str] | None = None,
     optimizer: str | Path = "adam",
     hyper: Mapping[str, float] | None = None,
     lr: float = 1e-3,
@@ -98,12 +100,16 @@ def fit(
     such arrays (``.npz``, ``.safetensors``, ``.npy`` as ``"x.npy"`` or ``"x=any.npy"``); or a
     :class:`~rnnc.train.text.Text` or ``.txt`` files for a model whose target is one index at each
     step. Dims that nobody set take their sizes from the data. Sequences may differ in their
-    number of steps: a list of arrays for each input, or padded arrays and their ``lengths``.
+    number of steps: a list of arrays for each input, or padded arrays and their ``lengths``. An
+    index at every step may be a list of texts, whose symbols the vocabulary numbers.
 
     :param lengths: of padded sequences, by axis (``{"t": [5, 3]}``), as in
         :meth:`~rnnc.api.Spec.compile`; in data of any form an array ``t.lengths`` says the same.
     :param validation: a share of the data (0.1: random sequences, or the end of a text), or data
         of its own, in the same forms; measured after each epoch.
+    :param vocabulary: the symbols behind indices, kept with the weights; or a text of its
+        characters, or a list of its words. Without it those of a file of ``weights`` are kept,
+        and texts make one of all their symbols.
     :param optimizer: of the library, or the ``.rnn`` file of another; ``hyper`` sets its
         constants.
     :param lr: the learning rate, after ``warmup`` steps that lead up to it.
@@ -147,6 +153,11 @@ def fit(
     _check_files(spec, data, validation, weights, optimizer, log, checkpoint)
     before = checkpoint if resume else weights
     known = vocabulary_in(metadata_of(before)) if isinstance(before, (str, Path)) else None
+    if vocabulary is not None:
+        own = Vocabulary.given(vocabulary)
+        if known is not None and known != own:
+            raise DataError(f"{before} was trained with another vocabulary: leave this one out")
+        known = own
     task = prepare(
         spec, data, lengths=lengths, validation=validation, weights=weights, vocabulary=known,
         batch=batch, bptt=bptt, seed=seed, backend=backend, dtype=dtype,
@@ -169,7 +180,7 @@ def fit(
         warnings.warn(
             f"the warm-up takes {warmup} steps and the training has {total}: "
             "it ends below the learning rate",
-            stacklevel=2,
+            stacklevel=4,  # who called Spec.fit
         )
     state = State(task.weights)
     if resume and checkpoint is not None:

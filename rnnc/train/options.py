@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import operator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rnnc.source import UsageError
 from rnnc.train.checkpoint import CHECKPOINT, check_suffix
 
 Count = TypeVar("Count", int, int | None)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def known_options(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which says of an option that it does not have which one may be meant.
+
+    :raises UsageError: when it is called with one.
+    """
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        for name in options:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                way = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known[2:])}"
+                raise UsageError(f"{function.__name__} has no option {name}; {way}")
+        return function(*args, **options)
+
+    return checked
 
 
 def whole(what: str, number: Count) -> Count:
@@ -78,6 +103,3 @@ def check_checkpoint(
         raise UsageError(
             f"{checkpoint} is there already: resume goes on from it; remove it to start anew"
         )
-
-
-# ---------------------------------------------------------------- files

@@ -30,13 +30,11 @@ from rnnc.train.data import (
     sized,
     split,
     split_text,
-    streams,
-    text_names,
-    vocabulary_of,
 )
 from rnnc.train.looks import check_finite, check_rank
 from rnnc.train.measure import summed_over
 from rnnc.train.ragged import axes_in, settled, with_lengths
+from rnnc.train.symbols import numbered, streams, text_names, vocabulary_of
 from rnnc.train.text import Text
 
 Model = NumpyModel | OnnxModel
@@ -102,9 +100,8 @@ def prepare(
 ) -> Task:
     """Read the data, set sizes, compile the models, check that all of it fits.
 
-    ``vocabulary`` is the one that the first weights know, ``lengths`` those of the sequences of
-    ``data``, by axis; ``compiling`` are options of the
-    training model alone.
+    ``vocabulary`` is the known one, ``lengths`` are those of the sequences of ``data``, by axis;
+    ``compiling`` are options of the training model alone.
 
     :raises SpecError: sizes stay open, or the model cannot be trained so.
     :raises DataError: data or weights do not fit.
@@ -119,8 +116,9 @@ def prepare(
     for what, number in (("a batch has", batch), ("bptt takes", bptt)):
         if number is not None and number < 1:
             raise UsageError(f"{what} 1 or more, not {number}")
-    spec, vocabulary, given, apart = _data(spec, data, validation, vocabulary, lengths, batch, seed)
-    if vocabulary is not None:
+    read = _data(spec, data, validation, vocabulary, lengths, batch, seed)
+    spec, vocabulary, given, apart = read.spec, read.vocabulary, read.given, read.apart
+    if read.stream:
         length = next(iter(given.values())).shape[1]
         bptt = min(TEXT_CHUNK, length) if bptt is None else bptt
     own, own_apart = axes_in(given), axes_in(apart or {})
@@ -133,12 +131,13 @@ def prepare(
     carry = bptt is not None
     try:
         model = spec.compile(
-            backend, mode="train", carry=carry, lengths=own, dtype=dtype, **compiling
-        )
+            backend, mode="train", carry=carry, lengths=own, dtype=dtype, vocabulary=vocabulary,
+            **compiling,
+        )  # fmt: skip
     except SpecError as error:
-        raise SpecError(_hinted(error, vocabulary is not None)) from None
+        raise SpecError(_hinted(error, read.stream)) from None
     full = dataset(model.ports.inputs, _used(spec, model, given), dtype)
-    _check_sizes(full, batch, bptt, vocabulary)
+    _check_sizes(full, batch, bptt, read.stream)
     judge = held = None
     if apart is not None:
         judge = _judge(spec, backend, carry, own_apart, dtype, compiling.get("threads"))
@@ -165,6 +164,18 @@ def _hinted(error: SpecError, text: bool) -> list[Diagnostic]:
 # ---------------------------------------------------------------- data
 
 
+@dataclass(frozen=True)
+class _Read:
+    """The spec with its sizes, the vocabulary, the data, those for validation; and whether the
+    data are one ``stream``, a text cut into sequences."""
+
+    spec: Spec
+    vocabulary: Vocabulary | None
+    given: Arrays
+    apart: Arrays | None
+    stream: bool
+
+
 def _data(
     spec: Spec,
     data: Data,
@@ -173,8 +184,8 @@ def _data(
     lengths: Mapping[str, ArrayLike] | None,
     batch: int | None,
     seed: int,
-) -> tuple[Spec, Vocabulary | None, Arrays, Arrays | None]:
-    """The spec with its sizes, the vocabulary of a text, the data, those for validation."""
+) -> _Read:
+    (data, validation), known, symbols = numbered(spec, (data, validation), known)
     given = read_data(data, spec)
     share = float(validation) if isinstance(validation, (int, float)) else None
     apart: Given | None = None
@@ -190,7 +201,7 @@ def _data(
         raise DataError("the data are arrays, those for validation are a text")
     given = settled(spec, with_lengths(given, by_axis(lengths)))
     apart = None if apart is None else settled(spec, apart)
-    spec = sized(spec, given, None)
+    spec = sized(spec, given, symbols)
     for v in spec.system.inputs:
         if apart is not None and v.name in apart:
             try:
@@ -201,7 +212,7 @@ def _data(
     check_finite(apart or {}, " of the validation data")
     if share is not None:
         given, apart = split(given, share, seed)
-    return spec, None, given, apart
+    return _Read(spec, known, given, apart, False)
 
 
 def _texts(
@@ -211,21 +222,22 @@ def _texts(
     share: float | None,
     known: Vocabulary | None,
     batch: int | None,
-) -> tuple[Spec, Vocabulary, Arrays, Arrays | None]:
-    text_names(spec)  # whether it takes a text at all
+) -> _Read:
+    target, before = text_names(spec)
     vocabulary = vocabulary_of([text] if apart is None else [text, apart], known)
-    spec = sized(spec, {}, vocabulary)
+    spec = sized(spec, {}, {target.name: len(vocabulary)})
     _check_vocabulary(spec, vocabulary)
     numbers = vocabulary.encode(text.content)
     held = None if apart is None else vocabulary.encode(apart.content)
     if share is not None:
         numbers, held = split_text(numbers, share)
-    lag = text_names(spec)[1] is not None
-    count = batch or max(1, min(BATCH_SIZE, (len(numbers) - lag) // TEXT_CHUNK))
+    usable = len(numbers) - (before is not None)
+    count = batch or max(1, min(BATCH_SIZE, usable // TEXT_CHUNK))
     given = streams(spec, numbers, count)
-    if held is None:
-        return spec, vocabulary, given, None
-    return spec, vocabulary, given, streams(spec, held, max(1, min(count, len(held) // TEXT_CHUNK)))
+    apart_given = None
+    if held is not None:
+        apart_given = streams(spec, held, max(1, min(count, len(held) // TEXT_CHUNK)))
+    return _Read(spec, vocabulary, given, apart_given, True)
 
 
 def _check_vocabulary(spec: Spec, vocabulary: Vocabulary) -> None:
@@ -246,9 +258,7 @@ def _used(spec: Spec, model: Model, given: Arrays) -> Arrays:
     return {name: array for name, array in given.items() if name not in unused}
 
 
-def _check_sizes(
-    data: Dataset, batch: int | None, bptt: int | None, vocabulary: Vocabulary | None
-) -> None:
+def _check_sizes(data: Dataset, batch: int | None, bptt: int | None, stream: bool) -> None:
     if batch is not None and batch > data.sequences:
         raise DataError(
             f"a batch of {batch} is larger than the data, {data.sequences} sequences: "
@@ -257,7 +267,7 @@ def _check_sizes(
     if bptt is not None and data.steps is None:
         raise UsageError("bptt cuts sequences, and the data have no steps: leave it out")
     if bptt is not None and data.steps is not None and bptt > data.steps:
-        way = "take a smaller one, or a smaller batch" if vocabulary else "leave it out"
+        way = "take a smaller one, or a smaller batch" if stream else "leave it out"
         raise DataError(f"bptt is {bptt}, but the sequences have {data.steps} steps: {way}")
 
 
@@ -308,5 +318,5 @@ def _check_updates(spec: Spec, model: Model) -> None:
         cut = " (within a chunk; states at its beginning are given)" if model.ports.states else ""
         warnings.warn(
             f"{', '.join(kept)} cannot change the loss{cut} and will stay as they are",
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -17,7 +17,7 @@ from rnnc.graph.names import canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH
 from rnnc.passes.lengths import length_input
-from rnnc.runtime.lengths import ROLE, as_array, axis_of, put_together
+from rnnc.runtime.lengths import ROLE, axis_of, put_together
 from rnnc.source import DataError
 
 NDA = NDArray[Any]
@@ -30,11 +30,16 @@ def padded(spec: Spec, data: Mapping[str, Any]) -> Arrays:
     :raises DataError: something is no array, or two inputs disagree about the steps of a sequence.
     """
     system = spec.system
-    axes = {
-        v.name: [length_input(system, a) for a in v.axes if a != BATCH] for v in system.inputs
-    }
+    axes = {v.name: [length_input(system, a) for a in v.axes if a != BATCH] for v in system.inputs}
     out, _ = put_together({canonical(name): item for name, item in data.items()}, axes)
-    return {name: as_array(name, item) for name, item in out.items()}
+    return {name: _array(name, item) for name, item in out.items()}
+
+
+def _array(name: str, item: Any) -> NDA:
+    try:
+        return np.asarray(item)
+    except ValueError as error:
+        raise DataError(f"{name} is no array, and no list of arrays: {error}") from error
 
 
 # ---------------------------------------------------------------- lengths that are given

@@ -1,0 +1,114 @@
+"""What compiled models have in common, whatever runs them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from rnnc.graph.names import canonical
+from rnnc.runtime.generate import Generation
+from rnnc.runtime.given import given
+from rnnc.runtime.ports import Ports
+from rnnc.runtime.score import Score
+from rnnc.runtime.symbols import vocabulary_in
+from rnnc.runtime.vocabulary import Vocabulary
+from rnnc.source import DataError, UsageError
+
+LOSS = "loss"
+
+
+class Runnable(ABC):
+    """A compiled model."""
+
+    ports: Ports
+
+    @abstractmethod
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        weights: Mapping[str, ArrayLike] | None = None,
+        seed: int = 0,
+    ) -> dict[str, NDArray[Any]]: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The symbols that the model was trained with, where it knows them."""
+        return vocabulary_in(self.ports)
+
+    def generate(
+        self,
+        prompt: Any = None,
+        *,
+        steps: int | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+        end: int | str | None = None,
+        batch: int | None = None,
+        lengths: Mapping[str, ArrayLike] | None = None,
+        weights: Mapping[str, ArrayLike] | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """Sequences drawn from a model of mode ``generate``.
+
+        ``prompt`` is how they begin: whole numbers (or vectors, as the target is), one sequence
+        or several; of several targets a dict by name. The result is a dict of arrays,
+        ``[batch, T, …]``: what was drawn, then the model's outputs. Where the prompt or an input
+        is a text (or several), which the model's vocabulary takes apart, and the model draws
+        symbols, it is a text, prompt included, or a list of them.
+
+        ``steps`` are drawn after the (longest) prompt; where an input has the same axis its
+        length counts, and ``steps`` is left out. ``temperature`` 0 takes the most likely, the
+        same seed gives the same result. After ``end``, an index or a symbol, nothing counts: a
+        text stops there, and of arrays later steps are ``end``, too, and ``<target>.length``
+        tells how many count, ``end`` included. ``batch`` is how many sequences, where neither
+        prompts nor ``inputs`` tell; one prompt, and one sequence of an input, serve all.
+        ``lengths`` are those of the inputs' sequences, by axis, of a model compiled with lengths;
+        texts, and lists of sequences, tell theirs.
+
+        :raises DataError: a prompt or an input does not fit.
+        :raises UsageError: the model does not generate; ``steps`` is missing.
+        """
+        arrays = given(self.ports, inputs, lengths)
+        task = Generation(self.ports, arrays, prompt, tuple(inputs.values()), end)
+        arrays = task.arrays(steps, temperature, seed, batch)
+        return task.result(self.run(arrays, weights=weights, seed=seed))
+
+    def score(
+        self,
+        sequences: Sequence[Any],
+        *,
+        weights: Mapping[str, ArrayLike] | None = None,
+        **inputs: Sequence[Any],
+    ) -> list[Score]:
+        """How likely each of these sequences is to a model of mode ``loss``, whose only target
+        they are: texts, which the model's vocabulary takes apart, or whole numbers (or vectors,
+        as the target is). ``inputs`` have an entry for each of them.
+
+        :raises DataError: a sequence or an input does not fit; a symbol is unknown.
+        :raises UsageError: the model is of another mode, or has not one target; or one text is
+            given and no list.
+        """
+        targets = [p.name for p in self.ports.inputs if p.role == "target"]
+        if self.ports.extra.get("mode") != LOSS or len(targets) != 1:
+            what = f"observes {', '.join(targets) or 'nothing'}"
+            if self.ports.extra.get("mode") != LOSS:
+                what = f"was compiled for mode {self.ports.extra.get('mode')}"
+            raise UsageError(f"scores are of a model of mode {LOSS!r} with one target; "
+                             f"{self.ports.name} {what}")  # fmt: skip
+        if isinstance(sequences, str):
+            raise UsageError("score takes a list of texts: score([text])")
+        columns = {canonical(name): rows for name, rows in inputs.items()}
+        columns[targets[0]] = sequences
+        if wrong := [n for n, rows in columns.items() if len(rows) != len(sequences)]:
+            raise DataError(f"{wrong[0]} has {len(columns[wrong[0]])} entries, "
+                            f"for {len(sequences)} sequences")  # fmt: skip
+        out = []
+        for i in range(len(sequences)):
+            found = self.run({n: [rows[i]] for n, rows in columns.items()}, weights=weights)
+            loss, count = found[f"loss.{targets[0]}"], found[f"count.{targets[0]}"]
+            out.append(Score(-float(loss), int(count)))
+        return out
