@@ -478,3 +478,44 @@ output a, b, c
         .replace("z[t, s])", "z[s, t])")
     )
     assert swapped.compile(weights={})(x=x, z=z.swapaxes(1, 2))["c"].shape == (2, 5, 4)
+
+
+REGRESSIONS = {
+    # axes called as the letters of products are
+    "letters": """
+model Letters
+input x[i, j] : [2]
+param W : [2, 2]
+h[i, j] = tanh(W h[i-1, j])
+h[0, j] = r
+r = W x[I, J]
+""",
+    # a member of a recurrence that is the same at every step, and is kept of all of them
+    "same": """
+model Same
+input x[u] : [2], z[i] : [2]
+v[u, i] = sin(z[i] - v[u-1, 0] + x[u])
+output v
+""",
+    "same_last": """
+model SameLast
+axis s : S
+axis u : T
+input y[t] : [2], z[s] : [2]
+param E : [2, 2]
+v[s, t, u] = sin(E (v[S-1, t, u+1] + v[s-1, t, u]) + v[s, 0, u+1] + z[s] * y[t])
+w[u] = v[S, 2, u+1]
+output w
+""",
+}
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_regressions(name: str) -> None:
+    spec = rnnc.parse(REGRESSIONS[name])
+    for count in (1, 2, 3):
+        steps = {a: count + (a in "su") for a in spec.system.time_axes()}
+        steps |= {a: steps["t"] for a in steps if spec.system.axes[a].length == "T"}
+        errors = assert_all_agree(spec, batch=2, steps=steps)
+        errors |= assert_gradients_agree(spec, batch=2, steps=steps)
+        assert max(errors.values()) < 1e-10

@@ -25,11 +25,11 @@ FACTOR = {"sigmoid": 0.5, "tanh": 1.0}  # of the argument of tanh
 def tanh_gates(system: System) -> System:
     """The system with the packed gates of its recurrences as one tanh each."""
     members = {m for r in recurrences(system) for m in r.members}
-    for name in system.values:
-        total = system.values.get(name) if name in members else None
-        if total is not None and total.op == "add":
-            system = _rewrite(system, total)
-    return system
+    editor = Editor(system)
+    for name, total in system.values.items():
+        if name in members and total.op == "add":
+            _rewrite(editor, total)
+    return editor.result() if editor.added else system
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,25 @@ class _Gate:
     stop: int
 
 
-def _rewrite(system: System, total: Value) -> System:
-    """The system with the activations of ``total`` rewritten, if all its readers are that."""
-    editor = Editor(system)
+def _rewrite(editor: Editor, total: Value) -> None:
+    """Rewrite the activations of ``total``, if all its readers are that."""
     gates = _gates(editor, total)
     if not any(g.value.op == "sigmoid" for g in gates):
-        return system
+        return
     if not all(_scalable(editor, r, total.type) for r in total.reads):
-        return system
+        return
     scale = np.zeros(whole(total.type.shape[0]))
     for g in gates:
         rows = scale[g.start : g.stop]
         factor = FACTOR[g.value.op]
         if not ((rows == 0) | (rows == factor)).all():
-            return system  # one row under both functions
+            return  # one row under both functions
         rows[:] = factor
     scale[scale == 0] = 1  # rows that nothing reads
     editor.change(total.name, "add", [_scaled(editor, r, scale) for r in total.reads])
     active = editor.make(f"{total.name}.tanh", "tanh", (Read(total.name),), (), total.origins)
     for g in gates:
         _open(editor, g, active)
-    return editor.result()
 
 
 def _gates(editor: Editor, total: Value) -> list[_Gate]:

@@ -143,10 +143,12 @@ def _batched(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> s
     """A product that sums one dimension, for each step of those that both operands have:
     ``matmul`` of ``[both.., left, summed]`` and ``[both.., summed, right]``; None where it is
     something else."""
+    # letters of features are told from the names of axes, which may be i and j as well
     left, right = (
-        [*operand.axes, *v.attr(side)] for operand, side in zip(o, ("left", "right"), strict=True)
+        [*operand.axes, *(f"{x}:feature" for x in v.attr(side))]
+        for operand, side in zip(o, ("left", "right"), strict=True)
     )
-    out = [*axes, *v.attr("out")]
+    out = [*axes, *(f"{x}:feature" for x in v.attr("out"))]
     summed = [d for d in left if d in right and d not in out]
     both = [d for d in out if d in left and d in right]
     mine, other = ([d for d in x if d in out and d not in both] for x in (left, right))

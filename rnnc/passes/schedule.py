@@ -16,7 +16,7 @@ from rnnc.graph.cycles import Recurrence
 from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
-from rnnc.passes.arrays import Arrays, Block
+from rnnc.passes.arrays import Arrays, Block, Operand
 from rnnc.passes.levels import Level
 from rnnc.passes.lower import lower
 from rnnc.passes.moves import single_moves
@@ -180,8 +180,11 @@ class _Schedule:
                 final = self._final(level, body, name) if lag == 1 and name in last_only else None
                 carried.append(Carried(body.states[name, lag], first, following, final))
         collected = []
-        for name in members:
-            if name in kept and name not in parts:
+        varying = [n for n in members if n in kept and n not in parts]
+        # what turns out to be the same at every step is made outside, and stretched
+        same = [n for n in varying if local[n] not in body.block.locals]
+        for name in varying:
+            if name not in same:
                 collected.append((self._collected(level, name, axis), local[name]))
         level.block.statements.append(
             Loop(
@@ -193,8 +196,13 @@ class _Schedule:
                 tuple(collected),
             )
         )
-        for name in members:
-            if name in kept and name not in parts:
+        for name in varying:
+            if name in same:
+                value = system[name]
+                inner = Operand(local[name], body.axes(value.axes), value.type.rank)
+                stretched = arrays.stretch(inner, level.axes(value.axes), value.type)
+                level.done[name, ()] = stretched
+            else:
                 self._turn(level, name, axis)
         for name in parts:
             self._define(level, system[name])

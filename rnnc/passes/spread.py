@@ -27,6 +27,8 @@ CHEAP = (MAPS - {"stop_gradient"}) | {"broadcast", "concat", "slice", "repeat"}
 def spared(system: System) -> System:
     """The system with its spread values computed anew outside of their recurrences, and summed
     step by step."""
+    if len(system.time_axes()) < 2:
+        return system
     found = recurrences(system)
     own: dict[frozenset[str], set[str]] = {}
     for recurrence in reversed(_in_order(system, found)):
@@ -42,6 +44,8 @@ def clusters(system: System) -> tuple[Recurrence, ...]:
     """The recurrences, each with the values that are computed in its loop, though they do not
     recur: spread ones, and what takes them in."""
     found = {r.members: r for r in recurrences(system)}
+    if len(system.time_axes()) < 2:
+        return tuple(found.values())
     todo = _in_order(system, tuple(found.values()))
     while todo:
         recurrence = todo.pop()  # the last first: what it needs may then join those before
