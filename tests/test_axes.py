@@ -481,6 +481,17 @@ output a, b, c
 
 
 REGRESSIONS = {
+    # an output that is known before the first step of the axis that is streamed
+    "known_before": """
+model Known
+axis s : S
+axis t : T
+input x[t] : [2], z[s] : [2]
+param W : [2, 2]
+v = sin(W z[S])
+w[t] = tanh(W w[t-1] + x[t] + v)
+output v, w
+""",
     # axes called as the letters of products are
     "letters": """
 model Letters

@@ -43,17 +43,17 @@ def chunk(system: System) -> tuple[System, str]:
     contexts = _contexts(carried, axis)
     for name, given in contexts.items():
         v = carried[name]
-        limit = tuple((k, a) for k, a in v.attrs if k in ("range", "steps")) if v.op in DATA else ()
+        limit = v.limits if v.op in DATA else ()
         values[given] = Value(given, "input", (), v.type, v.axes, limit, (), v.origins)
     renamed = {
         name: v.map_reads(lambda r: r.renamed(contexts.get(r.source, r.source)))
         for name, v in values.items()
     }
-    cut = carried.with_values(
-        renamed,
-        outputs=tuple(contexts.get(n, n) for n in carried.outputs),
-        contexts={given: name for name, given in contexts.items()},
-    )
+    for name, given in contexts.items():
+        if name in carried.results:  # it is returned at every step, too
+            v = carried[name]
+            renamed[name] = replace(v, op="copy", reads=(Read(given),), attrs=(), bounds=())
+    cut = carried.with_values(renamed, contexts={given: name for name, given in contexts.items()})
     return cut.pruned(), axis
 
 
@@ -263,8 +263,7 @@ class _Carry:
     # ---------------------------------------------------------------- states
 
     def _input(self, name: str, like: Value, axes: tuple[str, ...], type_: Type) -> Read:
-        limit = tuple((k, a) for k, a in like.attrs if k in ("range", "steps"))
-        self.values[name] = Value(name, "input", (), type_, axes, limit, (), like.origins)
+        self.values[name] = Value(name, "input", (), type_, axes, like.limits, (), like.origins)
         return Read(name)
 
     def _output(self, name: str, value: Value, r: Read, axes: tuple[str, ...]) -> None:
