@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import ArrayLike
 
 import rnnc
-from rnnc import compiler
+from rnnc import compiler, numbers
 from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
 from rnnc.graph.build import build
@@ -85,7 +85,9 @@ class Spec:
         return {v.name: tuple(whole(s) for s in v.type.shape) for v in self.bound.params}
 
     def __repr__(self) -> str:
-        return f"<Spec {self.name}: {parameter_count(self.system)} parameters>"
+        open_ = None in self.system.dims.values()
+        count = parameter_count(self.system if open_ else self.bound)
+        return f"<Spec {self.name}: {count} parameters>"
 
     def __str__(self) -> str:
         return show_system(self.system)
@@ -106,7 +108,7 @@ class Spec:
             counts steps has no size.
         :raises UsageError: one of ``inputs`` is no real input of the model.
         """
-        system = compiler.adjoint(self.system, tuple(canonical(name) for name in inputs))
+        system = compiler.adjoint(self.system, _names("inputs", inputs))
         return show_system(system, symbols(system))
 
     def table(self) -> str:
@@ -161,7 +163,7 @@ class Spec:
         ``lengths`` names time axes on which the sequences of a batch have lengths of their own,
         given with each call (``model(x=x, lengths={"t": [5, 3]})``): the equations then hold for
         each up to its own T, and results past that are 0. ``unroll`` fixes the number of steps.
-        ``weights`` (arrays by name, or a file) become
+        ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
         onnxruntime's. The symbols of ``vocabulary`` (of a weights file its own; one may be given
@@ -174,38 +176,39 @@ class Spec:
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
-        if isinstance(inputs, str):
-            inputs = (inputs,)
-        if isinstance(lengths, str):
-            lengths = (lengths,)
+        inputs, lengths = _names("inputs", inputs), _names("lengths", lengths)
+        top_k, opset = numbers.whole("top_k", top_k), numbers.whole("opset", opset)
+        threads = numbers.whole("threads", threads)
+        clip = None if clip is None else numbers.real("clip", clip)
         if mode != "train" and not (optimizer is None and hyper is None and clip is None):
             raise UsageError("optimizer, hyper and clip are for mode train")
         options = Options(
             mode,
-            unroll,
+            numbers.counts(unroll),
             mode == "train" if training is None else training,
             backend,
-            tuple(canonical(name) for name in inputs),
+            inputs,
             carry,
             optimiser(optimizer or "adam") if mode == "train" else None,
-            hyper or {},
+            numbers.constants(hyper),
             clip,
             top_k,
-            tuple(canonical(axis) for axis in lengths),
+            lengths,
         )
         real = _dtype(dtype)
-        final = compiler.final(self.bound, options)
+        arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
+        spec = self._like(weights) if isinstance(weights, (str, Path)) else self
+        final = compiler.final(spec.bound, options)
         plan = schedule(final)
         given = None
-        if weights is not None:
-            arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
+        if arrays is not None:
             wanted = {
                 p.name: tuple(d for d in p.type.dims if isinstance(d, int)) for p in plan.params
             }
-            given = check_weights(wanted, arrays, real)
+            given = spec._fitting(wanted, arrays, real, weights)
         states = tuple((s.prev, s.next) for s in final.states)
         updates = tuple((s.prev, s.next) for s in final.updates)
-        about = self._about(options, final, given is None, self._symbols(vocabulary, weights))
+        about = spec._about(options, final, given is None, spec._symbols(vocabulary, weights))
         text = ports_json(plan, states, updates, real, self._ranges(), **about)
         if backend == "numpy":
             source = to_numpy(plan, real, self.doc, given, text)
@@ -217,6 +220,35 @@ class Spec:
         return OnnxModel(
             proto.SerializeToString(), ports=parse_ports(text), providers=providers, threads=threads
         )
+
+    def _like(self, weights: str | Path) -> Spec:
+        """This spec with the sizes that a file of weights was trained with, where the caller set
+        none."""
+        from rnnc.train.checkpoint import sizes_in
+
+        new = sizes_in(weights, self)
+        files = None if self.source.path else self.files
+        return Spec(self.source, self.name, {**self.sizes, **new}, files) if new else self
+
+    def _fitting(
+        self,
+        wanted: Mapping[str, tuple[int, ...]],
+        arrays: Mapping[str, ArrayLike],
+        dtype: DType,
+        path: object,
+    ) -> Weights:
+        """The weights as the model wants them.
+
+        :raises DataError: they do not fit; of a file it says what it was trained with.
+        """
+        try:
+            return check_weights(wanted, arrays, dtype)
+        except DataError as error:
+            if not isinstance(path, (str, Path)):
+                raise
+            from rnnc.train.checkpoint import metadata_of, of_what
+
+            raise DataError(f"{path}: {error}{of_what(metadata_of(path), self)}") from None
 
     def _symbols(self, given: object, weights: object) -> Vocabulary | None:
         """The vocabulary that is given, else that of a file with weights."""
@@ -322,6 +354,8 @@ def optimiser(name: str | Path) -> Callable[[Shape], System]:
 
     :raises UsageError: there is no such file or optimiser.
     """
+    if not isinstance(name, (str, Path)):
+        raise UsageError(f"an optimizer is a name or a .rnn file, not {name!r}")
     known = {n.lower(): n for n, file in library().items() if file.parent.name == "optim"}
     path = Path(name)
     if not path.suffix and str(name).lower() not in known:
@@ -362,6 +396,17 @@ def open(path: str | Path) -> NumpyModel | OnnxModel:
 
         return OnnxModel(path)
     raise UsageError(f"{path} is no model: rnnc writes .onnx and .py")
+
+
+def _names(what: str, given: Any) -> tuple[str, ...]:
+    """An option that is a name, or several.
+
+    :raises UsageError: it is something else.
+    """
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{what} is a name or several, not {given!r}")
+    return tuple(canonical(name) for name in names)
 
 
 def _dtype(name: str) -> DType:

@@ -180,7 +180,7 @@ def check_sizes(system: System) -> None:
 
 def final(system: System, options: Options) -> System:
     """Run the passes of a mode over a bound system, verifying after each."""
-    if options.mode not in PIPELINES:
+    if options.mode not in list(PIPELINES):  # which may be no name at all
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
     system = verify(training(system) if options.training else evaluating(system))
     for step in passes(options):

@@ -252,6 +252,7 @@ CODES: dict[str, str] = {
     "RNN024": "a recurrence in both directions",
     "RNN025": "boundary missing",
     "RNN026": "wrong boundary",
+    "RNN027": "a boundary that nothing reads",
     # types
     "RNN030": "sizes do not fit",
     "RNN031": "ranks do not fit",

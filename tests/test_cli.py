@@ -684,6 +684,25 @@ def test_run_without_inputs(rnn):
     assert ran.out.startswith("o  [3]  float32\n")
 
 
+def test_run_lengths(rnn):
+    """The name of an input tells of them, not the name of its file."""
+    Path("a.lengths").mkdir()
+    np.save("a.lengths/x.npy", np.ones((2, 3, 2)))
+    np.save("t.lengths.npy", np.array([1, 3]))
+    assert rnn("run", "elman.rnn", "--input", "x=a.lengths/x.npy").code == 0
+    for item in ("t.lengths.npy", "t.lengths=t.lengths.npy"):
+        assert rnn("run", "elman.rnn", "-i", "a.lengths/x.npy", "-i", item).code == 0
+
+
+def test_compile_generation_with_lengths(rnn):
+    lines = "model G\ninput x[t] : [2]\naxis s : S\ny[0] = 0\ns_[t] = s_[t-1] + x[t]\n"
+    lines += "h[s] = h[s-1] + s_[T] + y[s-1]\nh[0] = 0\n"
+    Path("g.rnn").write_text(lines + "target y[s] : index(2) ~ categorical(softmax(h[s]))\n")
+    ran = rnn("compile", "g.rnn", "--mode", "generate", "--lengths", "t", "-o", "g.py")
+    assert ran.code == 0
+    assert "t.lengths" in ran.out
+
+
 def test_run_fixed_length(rnn):
     assert rnn("compile", "elman.rnn", "-o", "m.onnx", "--unroll", "3").code == 0
     usage(rnn("run", "m.onnx", "--random", "--steps", "5"), "no open length")

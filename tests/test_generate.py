@@ -19,6 +19,7 @@ from rnnc.passes.generate import generate
 from rnnc.passes.mode import predicting
 from rnnc.runtime.reference import evaluate
 from rnnc.train import Text, Vocabulary
+from rnnc.train.checkpoint import save_weights
 from tests.by_hand import Hand
 
 NDA = NDArray[Any]
@@ -523,6 +524,8 @@ def test_usage() -> None:
         other.score(["a"])
     with pytest.raises(rnnc.UsageError, match="top_k is for mode generate"):
         spec.compile("numpy", top_k=3)
+    with pytest.raises(rnnc.UsageError, match="top_k is an option of compile"):
+        model.generate(steps=3, top_k=3)
     for wrong, error, part in (
         (7, rnnc.UsageError, "not int"),
         (["a", 1], rnnc.UsageError, "not list"),
@@ -538,6 +541,79 @@ def test_usage() -> None:
         spec.compile("numpy", mode="generate", top_k=0)
     with pytest.raises(rnnc.UsageError, match="categorical"):
         rnnc.load("Jordan", n=2).compile("numpy", mode="generate", top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "part"),
+    [
+        ({"prompt": 1}, rnnc.DataError, "a prompt of y is"),
+        ({"prompt": object()}, rnnc.DataError, "a prompt of y is"),
+        ({"steps": 2.5}, rnnc.UsageError, "steps is a whole number, not 2.5"),
+        ({"steps": "3"}, rnnc.UsageError, "steps is a whole number, not '3'"),
+        ({"steps": True}, rnnc.UsageError, "steps is a whole number, not True"),
+        ({"batch": 2.5}, rnnc.UsageError, "batch is a whole number"),
+        ({"temperature": "1"}, rnnc.UsageError, "temperature is a number, not '1'"),
+        ({"temperature": None}, rnnc.UsageError, "temperature is a number, not None"),
+        ({"seed": -1}, rnnc.UsageError, "a seed is a whole number from 0 on"),
+        ({"seed": 1.5}, rnnc.UsageError, "seed is a whole number, not 1.5"),
+        ({"seed": "x"}, rnnc.UsageError, "seed is a whole number, not 'x'"),
+        ({"end": ""}, rnnc.DataError, "end is one symbol; '' is none"),
+        ({"end": 1.5}, rnnc.UsageError, "end is a whole number"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], error: type[Exception], part: str) -> None:
+    with pytest.raises(error, match=part):
+        compiled(CHARS, vocabulary="abcde").generate(**{"steps": 3, **options})
+
+
+@pytest.mark.parametrize("wrong", [3, None, {}, np.array(3)])
+def test_what_is_no_list_has_no_scores(wrong: Any) -> None:
+    spec = rnnc.parse(CHARS)
+    model = spec.compile("numpy", mode="loss", weights=spec.init())
+    with pytest.raises(rnnc.UsageError, match="score takes a list with an entry for each"):
+        model.score(wrong)
+    with pytest.raises(rnnc.UsageError, match="q is int"):
+        model.score([[1]], q=3)
+    for empty in ([[]], [""], [np.zeros(0, int)]):
+        with pytest.raises(rnnc.DataError, match="one of the sequences is empty"):
+            model.score(empty)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lengths": 5}, {"inputs": 5}, {"unroll": {"t": 2.5}}, {"unroll": "t=2"}, {"unroll": True},
+        {"top_k": "2", "mode": "generate"}, {"top_k": 2.5, "mode": "generate"}, {"threads": "a"},
+        {"mode": ["loss"]}, {"hyper": 3, "mode": "train"}, {"clip": "a", "mode": "train"},
+        {"optimizer": 3, "mode": "train"},
+    ],
+)  # fmt: skip
+def test_wrong_options(options: dict[str, Any]) -> None:
+    with pytest.raises(rnnc.UsageError):
+        rnnc.parse(CHARS).compile("numpy", **options)
+
+
+@pytest.mark.parametrize("wrong", ["a", object(), [[1], [1, 2]], 1])
+def test_wrong_inputs_of_a_stream(wrong: Any) -> None:
+    spec = rnnc.parse(CHARS)
+    stream = spec.stream(weights=spec.init())
+    for _ in range(2):  # at the first step, and in the middle
+        with pytest.raises(rnnc.DataError):
+            stream(y=wrong)
+        stream(y=[1])
+
+
+def test_weights_bring_their_sizes(tmp_path: Path) -> None:
+    """As on the command line; else the message says what they were trained with."""
+    spec, text = rnnc.parse(CHARS), CHARS.replace("m = 6", "m")
+    save_weights(tmp_path / "w.npz", spec.init(), spec)
+    model = rnnc.parse(text).compile("numpy", weights=tmp_path / "w.npz")
+    assert model.ports.extra["dims"] == {"k": 5, "m": 6}
+    assert repr(spec) == "<Spec Chars: 96 parameters>"
+    with pytest.raises(rnnc.DataError, match=r"they were trained with m = 6 \(here 3\)"):
+        rnnc.parse(text, m=3).compile("numpy", weights=tmp_path / "w.npz")
+    with pytest.raises(rnnc.UsageError, match="there is no weights file"):
+        rnnc.parse(text).compile("numpy", weights=tmp_path / "no.npz")
 
 
 @pytest.mark.parametrize(
@@ -768,7 +844,9 @@ def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "has no 'x'" in err
     code, _, err = run(capsys, "score", model, "")
     assert code == 1
-    assert "no steps" in err
+    assert "one of the sequences is empty" in err
+    long = "she sells sea shells " * 5
+    assert run(capsys, "score", model, long)[1].endswith(f"  {long}\n")  # no terminal: not cut
 
 
 @pytest.mark.parametrize(
@@ -783,6 +861,10 @@ def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["generate", "chars.rnn", "-o", "out.txt"], 2, ".npz"),
         (["score", "p.onnx", "1 2"], 2, "compiled for mode predict"),
         (["compile", "chars.rnn", "--top-k", "3", "-o", "m.onnx"], 2, "--top-k is for mode gen"),
+        (["generate", "open.rnn", "--weights", "no.npz"], 2, "there is no weights file no.npz"),
+        (["score", "open.rnn", "1", "--weights", "bad.npz"], 2, "bad.npz cannot be read as wei"),
+        (["generate", "w.safetensors"], 2, "w.safetensors holds weights; wanted here is a spec"),
+        (["run", "d.npz"], 2, "d.npz holds arrays, weights or data; wanted here is a spec"),
     ],
 )
 def test_cli_errors(
@@ -791,6 +873,9 @@ def test_cli_errors(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("chars.rnn").write_text(CHARS)
+    Path("open.rnn").write_text(CHARS.replace("m = 6", "m"))
+    for name in ("bad.npz", "w.safetensors", "d.npz"):
+        Path(name).write_bytes(b"\xff\xfe")
     spec = rnnc.parse(CHARS)
     spec.compile("onnx", weights=spec.init()).save("p.onnx")
     found, _, err = run(capsys, *argv)
@@ -871,3 +956,19 @@ def test_choice_among_steps(backend: str) -> None:
     assert judge(x=x, y=mode["y"])["loss"] == pytest.approx(-np.log(chosen).sum())
     with pytest.raises(rnnc.DataError, match="y holds 5; its values are steps, 1 to T = 4"):
         judge(x=x, y=[[5]])
+
+
+@pytest.mark.parametrize("length", ["", "axis t : T = 4\n"])
+def test_prompts_and_ends_of_choices_are_steps(length: str) -> None:
+    spec = rnnc.parse(POINTER.replace("axis s : S\n", f"axis s : S\n{length}"))
+    model = spec.compile("numpy", mode="generate", weights=spec.init())
+    x = np.ones((2, 4, 3))
+    for prompt in (99, 5, 0, -5):
+        with pytest.raises(rnnc.DataError, match=f"y.prompt holds {prompt}; its values are steps"):
+            model.generate([prompt], x=x, steps=2)
+    for end in (0, 5):
+        with pytest.raises(rnnc.DataError, match=f"end = {end}; indices of y go from 1 to 4"):
+            model.generate(x=x, steps=2, end=end)
+    drawn = model.generate([[4], [2, 3]], x=x, steps=2, end=4)["y"]  # the first is padded
+    assert drawn[1, :2].tolist() == [2, 3]
+    assert ((drawn >= 1) & (drawn <= 4)).all()

@@ -16,7 +16,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import ArrayLike, NDArray
 
 import rnnc
+from rnnc.compiler import load_system
 from rnnc.runtime.ports import uniform
+from rnnc.source import Diagnostic, Source, SpecError
 from rnnc.testing import assert_all_agree, random_data, random_weights, reference
 
 NDA = NDArray[Any]
@@ -1379,3 +1381,74 @@ def test_a_model_of_any_shape() -> None:
     assert_all_agree(spec, batch=2, steps=3)
     with pytest.raises(rnnc.SpecError, match="no input declared `any`"):
         rnnc.parse(text, a=(2,))
+
+
+# ---------------------------------------------------------------- boundaries that nothing reads
+
+
+@pytest.mark.parametrize(
+    ("boundary", "reads"),
+    [
+        ("h[0]", ["h[t-1]", "h[0]", "h[-2]", "h[T-1]", "h[t-d]", "h[T-d]"]),
+        ("h[-1]", ["h[t-2]", "h[-1]", "h[T-2]", "h[t-d]"]),
+        ("h[T+1]", ["h[t+1]", "h[T+1]", "h[2]", "h[t+d]"]),
+        ("h[T+2]", ["h[t+2]", "h[3]", "h[T+2]"]),
+    ],
+)
+def test_what_reads_a_boundary(boundary: str, reads: list[str]) -> None:
+    """A boundary is refused exactly where no read can get as far, in equations as elsewhere."""
+    every = ["h[t-1]", "h[0]", "h[-1]", "h[-2]", "h[T-1]", "h[T-2]", "h[t-d]", "h[T-d]", "h[t]"]
+    every += ["h[T]", "h[1]", "h[2]", "h[3]", "h[t+1]", "h[t+2]", "h[t+d]", "h[T+1]", "h[T+2]"]
+    further = {"h[0]": ["h[t-2]", "h[-1]", "h[T-2]"], "h[T+1]": ["h[t+2]", "h[3]", "h[T+2]"]}
+    expected = {*reads, *further.get(boundary, [])}
+    if boundary == "h[-1]":
+        expected |= {"h[-2]", "h[T-d]"}
+    if boundary == "h[T+2]":
+        expected |= {"h[t+d]"}
+    head = f"model A\ndim d = 3\ninput h[t], x[t] : []\n{boundary} = 1\n"
+    for place in ("g[t] = {} + x[t]", "g[t] = x[t]\nmetric e = {}", "g[t] = 2 * g[t-1]\ng[0] = {}"):
+        for read in every:
+            if "t" in read and "g[0]" in place:
+                continue
+            found = errors(head + place.format(read) + "\n")
+            assert [d.code for d in found] == ([] if read in expected else ["RNN027"]), read
+
+
+def errors(text: str) -> tuple[Diagnostic, ...]:
+    try:
+        load_system(Source(text))
+    except SpecError as error:
+        return error.diagnostics
+    return ()
+
+
+def test_boundaries_of_used_layers_may_go_unread() -> None:
+    """What a layer's own text says beyond the reads of a call is no mistake of the caller."""
+    text = "model F\ninput x[t] : []\nh[t] = h[t-1] + x[t]\nh[T+1] = 1\n"
+    assert [d.code for d in errors(text)] == ["RNN027"]
+    assert not errors(text + "\nmodel A\ninput x[t] : []\ny[t] = F(x[t])\n")
+
+
+@pytest.mark.parametrize(
+    ("p", "fine"),
+    [
+        ("V h[t] + c", False),
+        ("c + V x[t]", False),
+        ("V h[t]", False),
+        ("V x[t]", True),  # x may be probabilities, and V a stochastic matrix
+        ("A q[t]", True),
+        ("softmax(V h[t])", True),
+        ("0.5 * A q[t] + 0.5 * q[t]", True),
+        ("A q[t] / sum(A q[t])", True),
+        ("sigmoid(V h[t] + c)", True),
+    ],
+)
+def test_logits_are_no_probabilities(p: str, fine: bool) -> None:
+    """Only what no weights could make probabilities is refused, here and behind a name."""
+    head = (
+        "model A\ndim k = 4\ninput x[t] : [k]\nparam V, A, W : [k, k], c : [k]\n"
+        "h[t] = tanh(W h[t-1] + x[t])\nq[t] = softmax(x[t])\n"
+    )
+    for text in (f"target y[t] : index(k) ~ categorical({p})", f"o[t] = {p}\n"
+                 "target y[t] : [k] ~ bernoulli(o[t])"):  # fmt: skip
+        assert [d.code for d in errors(head + text + "\n")] == ([] if fine else ["RNN014"])

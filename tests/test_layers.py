@@ -33,18 +33,20 @@ BELOW = {
     "source": set(),
     "resources": {"source"},
     "files": {"source"},
+    "numbers": {"source"},
     "spec_files": {"source", "resources", "syntax"},
     "syntax": {"source", "resources"},
     "graph": {"source", "resources", "syntax"},
     "passes": {"source", "graph"},
     "backends": {"source", "graph", "passes"},
-    "runtime": {"source", "graph"},
+    "runtime": {"source", "graph", "numbers"},
 }
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
+    "rnnc.passes.emitter",
     "rnnc.passes.found",
     "rnnc.passes.lower",
     "rnnc.passes.padding",

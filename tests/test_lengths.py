@@ -219,6 +219,139 @@ def test_axes(text: str, own: dict[str, list[int]]) -> None:
     agrees(rnnc.parse(text), own, unrolled=False)
 
 
+# Boundaries along one axis where sequences end along another, or along the same one.
+EDGES = {
+    "past the end nothing is summed": """
+h[i, j] = x[i, j] * b
+h[0, j] = q
+c[i] = sum[j](h[i-1, j]) + mean[j](x[0, j])
+x[0, j] = y[j]
+loss sum[i](sum(c[i]^2))
+""",
+    "nor multiplied": """
+x[0, j] = q
+y[0] = q
+c[i] = sum[j](dot(x[i-1, j], y[j-1]) * b) + sum[j](y[j-2])
+loss sum[i](sum(c[i]))
+""",
+    "outside along both": """
+x[0, j] = q
+x[i, J+1] = b
+c[i, j] = x[i-1, j+1] * b
+d = x[0, J+1]
+loss sum[i](sum[j](sum(c[i, j]))) + sum(d)
+""",
+    "outside along both, and far": """
+x[0, j] = q
+x[i, 0] = v[i]
+x[I+1, j] = b
+x[I+2, j] = y[j]
+c[i, j] = x[i+1, j-1] * x[i+3, j+2]
+e[i] = x[i-1, J-1] + x[i+2, J+1]
+f = x[I+1, J-2]
+loss sum[i](sum[j](sum(c[i, j])) + sum(e[i])) + sum(b * f)
+output c, e, f
+""",
+    "shorter than what is read": """
+x[0, j] = y[j+1]
+x[i, 0] = q
+x[i, -1] = v[i-1]
+v[0] = b
+y[J+1] = b
+c = x[I-1, J-2] * b
+d[i] = x[i-2, J-3]
+e[i, j] = x[i-1, j-2] + x[i-1, j+1] + x[i, J] * x[1, j-1]
+loss sum[i](sum[j](sum(e[i, j])))
+output c, d, e
+""",
+    "a recurrence": """
+h[i, j] = tanh(x[i, j] * b + h[i-1, j+1] + h[i, j-1])
+h[0, j] = y[j+1]
+h[i, 0] = q
+h[i, J+1] = v[i]
+loss sum[i](sum(h[i, J]))
+output h
+""",
+    "infinite": """
+m[i, j] = where(x[i, j] > m[i-1, j], x[i, j], m[i-1, j])
+m[0, j] = -inf
+c[i] = sum[j](exp(m[i-1, j]) * b)
+loss sum[i](sum(c[i]))
+output m, c
+""",
+    "always outside": """
+x[i, J+1] = q
+c = max[i](x[i, J+1]) * b
+d = sum[i](x[i, J+1])
+g[i] = tanh(x[i, J+1])
+output c, d, g
+""",
+    "always outside, and nothing there": """
+c = max[i](x[i, J+1]) + b
+g[i] = tanh(x[i, J+1])
+output c, g
+""",
+}
+
+
+@pytest.mark.parametrize("own", [{"j": [2, 1, 3]}, {"i": [1, 3, 2], "j": [2, 3, 1]}])
+@pytest.mark.parametrize("name", EDGES)
+def test_edges(name: str, own: dict[str, list[int]]) -> None:
+    equations, reads = EDGES[name], {"y[": "y[j]", "v[": "v[i]", "q": "q"}
+    more = [f", {x} : [2]" for read, x in reads.items() if read in equations]
+    spec = rnnc.parse(f"model E\ninput x[i, j] : [2]{''.join(more)}\nparam b : [2]\n{equations}")
+    agrees(spec, own, steps={"i": 3, "j": 3}, unrolled=False)
+
+
+@pytest.mark.parametrize("lengths", [{"t": [3, 1, 2]}, {"i": [3, 1, 2]}])
+def test_steps_that_are_fixed_and_steps_without_data(lengths: dict[str, list[int]]) -> None:
+    text = """
+model F
+axis  t : T = 3
+axis  i : I
+input x[t] : [2]
+param b : [2]
+s[i] = 0.5 * s[i-1] + i
+r[t] = 2 * t + b
+h[t] = b * x[t] + h[t-1]
+c = h[T] * s[I]
+output s, r, h, c
+"""
+    agrees(rnnc.parse(text), lengths, steps=3, unrolled=False)
+
+
+POINTER = """
+model P
+input x[s] : [2],  z[t] : [2]
+param W : [2, 2]
+k[s] = tanh(W x[s])
+a[t, s] = softmax[s](dot(z[t], k[s]))
+target y[t] : index(S) ~ categorical[s](a[t, s])
+"""
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_targets_that_are_steps(backend: str) -> None:
+    spec = rnnc.parse(POINTER)
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(2, 3, 2)), rng.normal(size=(2, 4, 2))
+    y, own = np.array([[1, 2, 3, 1], [2, 1, 0, -1]]), {"t": [4, 2], "s": [3, 2]}
+    w = spec.init()
+    model = spec.compile(backend, mode="loss", lengths=("s", "t"), weights=w)  # type: ignore[arg-type]
+    alone = spec.compile(backend, mode="loss", weights=w)  # type: ignore[arg-type]
+    parts = [{"x": x[i, :m], "z": z[i, :n], "y": y[i, :n]} for i, m, n in ((0, 3, 4), (1, 2, 2))]
+    wanted = np.mean([alone(**{n: a[None] for n, a in p.items()})["loss"] for p in parts])
+    padded = model(x=x, z=z, y=y, lengths=own)
+    lists = model(**{n: [p[n] for p in parts] for n in "xzy"})
+    for out in (padded, lists):
+        assert np.isclose(out["loss"], wanted, rtol=1e-5)
+    y[1, 1] = 3
+    with pytest.raises(rnnc.DataError, match=r"y\[1\] holds 3; .* here 1 to 2"):
+        model(x=x, z=z, y=y, lengths=own)
+    with pytest.raises(rnnc.DataError, match="y holds -1"):
+        model(x=x, z=z, y=y, lengths={"s": [3, 2]})
+
+
 # ---------------------------------------------------------------- what must not be seen
 
 

@@ -19,6 +19,7 @@ from hypothesis.strategies import DrawFn
 
 import rnnc
 from rnnc.testing import assert_all_agree, assert_gradients_agree, check_gradients
+from tests.unread import without_unread
 
 EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "24"))
 
@@ -247,7 +248,7 @@ def specs(draw: DrawFn) -> tuple[str, bool]:
         last = w.done[-1]
         lines.append(f"loss sum({w.indexed(last.name, list(last.axes))}^2)")
     lines.append(f"output {', '.join(v.name for v in w.done)}")
-    return HEADER.format(length=w.length) + "\n".join(lines), smooth
+    return without_unread(HEADER.format(length=w.length) + "\n".join(lines)), smooth
 
 
 WEIGHTS = {
@@ -256,8 +257,7 @@ WEIGHTS = {
 }
 
 
-@given(specs(), st.integers(1, 2), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3))
-@settings(
+many = settings(
     max_examples=EXAMPLES,
     deadline=None,
     derandomize="RNNC_EXAMPLES" not in os.environ,
@@ -265,6 +265,10 @@ WEIGHTS = {
     phases=[Phase.generate],  # to shrink takes minutes, and twenty lines are short enough
     suppress_health_check=list(HealthCheck),
 )
+
+
+@given(specs(), st.integers(1, 2), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3))
+@many
 def test_random_axes(drawn: tuple[str, bool], batch: int, rows: int, steps: int, seed: int) -> None:
     text, smooth = drawn
     spec = rnnc.parse(text)
@@ -274,3 +278,20 @@ def test_random_axes(drawn: tuple[str, bool], batch: int, rows: int, steps: int,
         assert_gradients_agree(spec, batch=batch, steps=lengths, seed=seed, weights=WEIGHTS)
     if seed == 0 and smooth:
         check_gradients(spec, batch=batch, steps=lengths, seed=seed, weights=WEIGHTS)
+
+
+def own(most: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(1, most), min_size=3, max_size=3)
+
+
+@given(specs(), own(3), own(4), st.sampled_from(("s", "t", "st")), st.integers(0, 3))
+@settings(many, max_examples=EXAMPLES // 3)
+def test_random_lengths(
+    drawn: tuple[str, bool], rows: list[int], steps: list[int], along: str, seed: int
+) -> None:
+    spec = rnnc.parse(drawn[0])
+    sizes = {"s": max(rows), "t": max(steps)}
+    size = {"batch": 3, "steps": sizes, "lengths": {a: {"s": rows, "t": steps}[a] for a in along}}
+    assert_all_agree(spec, **size, seed=seed, weights=WEIGHTS)  # type: ignore[arg-type]
+    if seed < 2:
+        assert_gradients_agree(spec, **size, seed=seed, weights=WEIGHTS)  # type: ignore[arg-type]

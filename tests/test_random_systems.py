@@ -18,6 +18,7 @@ from hypothesis.strategies import DrawFn
 
 import rnnc
 from rnnc.testing import assert_all_agree
+from tests.unread import without_unread
 
 EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "30"))
 
@@ -310,7 +311,7 @@ def specs(draw: DrawFn) -> str:
         when = w.one("", " when on[t]", " when t > 1")
         lines.append(f"p[t] = softmax({w.one(*vectors)}[t])")
         lines.append(f"target label[t] : index(3) ~ categorical(p[t]){when}")
-    return HEADER + "\n".join([*lines, f"output {', '.join(shown)}"])
+    return without_unread(HEADER + "\n".join([*lines, f"output {', '.join(shown)}"]))
 
 
 WEIGHTS = {

@@ -334,6 +334,8 @@ def test_dim() -> None:
 
 def test_axis() -> None:
     assert statement("axis s : S") == statement("axis  s:S")
+    text = "axis s : S,  u : T = 3"
+    assert model(text).statements == model("axis s : S\naxis u : T = 3").statements
     node = statement("axis s : S = 3")
     assert isinstance(node, tree.AxisStatement)
     assert (node.name, node.length, node.size) == ("s", "S", E("3"))

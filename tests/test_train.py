@@ -846,9 +846,7 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert [line["event"] for line in lines(Path("l.jsonl"))].count("epoch") == 3
     following = out.splitlines()[-1]
-    assert following == (
-        "next: rnnc compile tiny.rnn --set m=4 --set n=2 --weights w.safetensors -o w.onnx"
-    )
+    assert following == ("next: rnnc compile tiny.rnn --weights w.safetensors -o w.onnx")
     assert main(following.split()[2:]) == 0
     capsys.readouterr()
     assert main(command.split()) == 2
@@ -863,9 +861,13 @@ def test_the_command_on_a_text(folder: Path, capsys: pytest.CaptureFixture[str])
     assert main([*command.split(), "-o", "w.safetensors"]) == 0
     out = capsys.readouterr().out
     assert "validation" in out
-    assert "--set vocab=3" in out
+    assert out.endswith("next: rnnc compile char.rnn --weights w.safetensors -o w.onnx\n")
+    assert main(["compile", "char.rnn", "--weights", "w.safetensors", "-o", "w.py"]) == 0
+    assert "note: vocab = 3, as" in capsys.readouterr().err
     assert main([*command.split(), "--bytes", "--backend", "numpy", "-o", "b.npz"]) == 0
-    assert "--set vocab=256" in capsys.readouterr().out
+    assert "b.npz" in capsys.readouterr().out
+    assert main(["compile", "char.rnn", "--weights", "b.npz", "-o", "b.py"]) == 0
+    assert "note: vocab = 256, as" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:.*(overflow|invalid value):RuntimeWarning")

@@ -607,7 +607,7 @@ layer enc = Cell(m = 3, h[0] = z[1])
 f[t] = enc(x[t], z[s]; backward)
 g[s] = enc(w[s, T], x[t]; over = s)
 (a[t], b[t]) = LSTM(x[t]; m = k, depth = 2, c[0] = f.c[T])
-r[s, t] = LSTM(w[s, t]; over = t, m = 2, h[T+1] = 3)
+r[s, t] = LSTM(w[s, t]; over = t, m = 2, h[0] = 3)
 d = Norm(f[T])
 v[t] = Norm([a[t], f.c[t]])
 output v, d, r, b

@@ -179,10 +179,25 @@ def echo_json(data: object) -> None:
     echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
+def _check_kind(path: Path) -> None:
+    """:raises UsageError: a file of arrays stands in the place of the model."""
+    if path.suffix in (".safetensors", ".npz", ".npy"):
+        holds, option = {
+            ".safetensors": ("weights", "--weights"),
+            ".npz": ("arrays, weights or data", "--weights or --input"),
+            ".npy": ("data", "--input"),
+        }[path.suffix]
+        raise UsageError(
+            f"{path} holds {holds}; wanted here is a spec or a model (net.rnn, net.onnx, net.py), "
+            f"and this file goes to {option}"
+        )
+
+
 def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
     """The chosen model of a file or of the library."""
     from rnnc import api
 
+    _check_kind(Path(file))
     source, own = api.locate(file)
     return api.Spec(source, model or own, sizes)
 

@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from rnnc.runtime.ports import Ports
     from rnnc.runtime.weights import Weights
 
-OF_MODES = {  # options that not every mode has
+OF_MODES = {  # options that not every mode has, and those of compiler.CHUNKED and MASKED
     "inputs": ("grad",),
-    "carry": ("predict", "loss", "grad", "train"),
-    "lengths": ("predict", "loss", "grad", "train"),
     "optimizer": ("train",),
     "hyper": ("train",),
     "clip": ("train",),
@@ -188,7 +186,9 @@ def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
 
     :raises UsageError: naming the option, and the modes that have it.
     """
-    for option, modes in OF_MODES.items():
+    from rnnc.compiler import CHUNKED, MASKED
+
+    for option, modes in {**OF_MODES, "carry": CHUNKED, "lengths": MASKED}.items():
         if options[option] not in (None, False, (), {}) and mode not in modes:
             those = f"mode {modes[0]}" if len(modes) == 1 else f"the modes {', '.join(modes)}"
             raise UsageError(f"--{option.replace('_', '-')} is for {those}; this is mode {mode}")

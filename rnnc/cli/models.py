@@ -46,8 +46,12 @@ def open_model(
         except Exception as e:  # whatever is in a .py file
             raise UsageError(f"{path} is no model that rnnc wrote: {type(e).__name__}: {e}") from e
     from rnnc.cli.compile import sized_like
+    from rnnc.runtime.weights import read_weights
 
-    spec = sized_like(load_spec(file, model, sizes), weights)
+    spec = load_spec(file, model, sizes)
+    if weights is not None:
+        read_weights(weights)  # a file that is none is told before sizes that it would bring
+    spec = sized_like(spec, weights)
     if weights is not None:
         from rnnc.train.checkpoint import metadata_of, vocabulary_in
 

@@ -90,7 +90,8 @@ def run(
         check_target(output)
         keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
         keep_apart(output, *([weights] if weights else []))
-    axes = [name for name, dot, _ in (i.partition(".lengths") for i in inputs) if dot]
+    names = [_named(item) for item in inputs]
+    axes = [n.removesuffix(".lengths") for n, _ in names if n.endswith(".lengths")]
     opened, own = open_model(model_file, model, sizes, seed, weights, lengths=axes)
     data = _Inputs(opened, steps, batch, seed)
     data.read(inputs)
@@ -111,6 +112,14 @@ def run(
 
 
 # ---------------------------------------------------------------- inputs
+
+
+def _named(item: str) -> tuple[str, Path]:
+    """The name and the file of an --input; of a file alone its name without suffix."""
+    name, equals, rest = item.partition("=")
+    if equals and not Path(item).is_file():
+        return name, Path(rest)
+    return Path(item).stem, Path(item)
 
 
 class _Inputs:
@@ -147,18 +156,15 @@ class _Inputs:
         """Take the arrays of --input."""
         unnamed: list[Path] = []
         for item in items:
-            name, equals, rest = item.partition("=")
-            if not equals or Path(item).is_file():
-                name, rest = "", item
-            path = Path(rest)
+            name, path = _named(item)
             if path.suffix == ".npz":
-                if name:
+                if path != Path(item):
                     raise UsageError(f"--input {item}: an .npz file has names of its own")
                 self._take_archive(path)
             elif path.suffix != ".npy":
                 raise UsageError(f"inputs are .npy or .npz files, not {path.name}")
-            elif name or path.stem in self.ports:
-                self._take(name or path.stem, read_array(path))
+            elif path != Path(item) or name in self.ports:
+                self._take(name, read_array(path))
             else:
                 unnamed.append(path)
         for path in unnamed:

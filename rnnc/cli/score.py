@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rnnc.cli.common import Sizes, echo, model_option, set_option
 from rnnc.cli.generate import numbers
 from rnnc.cli.models import given_weights, open_model
 
-WIDTH = 40  # of a text in the table
+WIDTH = 40  # of a text in the table, on a terminal
 
 
 @click.command(short_help="How likely texts are to a model.")
@@ -40,6 +41,7 @@ def score(
     scores = opened.score(sequences, weights=given)
     echo(f"{'log-likelihood':>14}  {'per step':>9}  {'perplexity':>10}  text")
     for text, s in zip(texts, scores, strict=True):
-        short = text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+        cut = sys.stdout.isatty() and len(text) > WIDTH
+        short = f"{text[: WIDTH - 1]}…" if cut else text
         line = f"{s.log_likelihood:>14.4f}  {s.per_step:>9.4f}  {s.perplexity:>10.4g}  "
         echo(line + short.replace("\n", "\\n"))

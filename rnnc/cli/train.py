@@ -249,9 +249,16 @@ def _table(result: Fit, best: bool) -> list[str]:
 
 def _next(file: str, model: str | None, result: Fit, output: Path) -> str:
     """The command that makes a model with these weights."""
+    from rnnc.train.data import free_dims
+
+    shapes = {n: s for n, s in result.spec.sizes.items() if isinstance(s, tuple)}
+    bare = type(result.spec)(result.spec.source, result.spec.name, shapes)
+    brought = free_dims(bare)  # by the weights
     words = ["rnnc", "compile", file]
     words += ["--model", model] if model else []
     for name, size in result.spec.sizes.items():
+        if not isinstance(size, tuple) and name in brought:
+            continue
         shape = f"[{','.join(map(str, size))}]" if isinstance(size, tuple) else str(size)
         words += ["--set", f"{name}={shape}"]
     words += ["--weights", str(output), "-o", f"{output.stem}.onnx"]

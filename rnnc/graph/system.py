@@ -61,6 +61,12 @@ class Value:
                 return value  # type: ignore[return-value]
         return ()
 
+    @property
+    def limits(self) -> Attrs:
+        """Which numbers an index of data may be: ``range`` k is 0..k-1, ``steps`` the name of a
+        length, whose steps are 1 to it."""
+        return tuple((key, value) for key, value in self.attrs if key in ("range", "steps"))
+
     def all_reads(self) -> Iterator[tuple[Hashable, Read]]:
         """Operands under their positions, then boundaries under ``("bound", i)``."""
         yield from enumerate(self.reads)

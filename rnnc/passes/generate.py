@@ -92,8 +92,7 @@ class _Drawing:
         times = [a for a in v.axes if a != BATCH]
         op, reads = "copy", []
         if len(times) == 1:
-            attrs = tuple((k, a) for k, a in v.attrs if k == "range")
-            prompt = self.leaf(v.name + PROMPT, "input", v.type, v.axes, attrs)
+            prompt = self.leaf(v.name + PROMPT, "input", v.type, v.axes, v.limits)
             given = self.leaf(v.name + GIVEN, "input", Type("index"), (BATCH,))
             op, reads = "where", [self("le", self("step", axis=times[0]), given), prompt]
         draw = {

@@ -16,19 +16,17 @@ over the batch takes of a sequence that has ended is 0 (of a maximum: nothing).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from rnnc.graph.edges import ZERO
-from rnnc.graph.ops import GIVEN, OPS
+from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value, moved
 from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read, Type, read, whole
-from rnnc.passes.padding import Padding, Tail
+from rnnc.passes.emitter import INF, Emitter
+from rnnc.passes.padding import Padding, Tail, met_bounds
 from rnnc.passes.reaxed import reaxed
 from rnnc.source import UsageError
 
-LEAST = -(2**62)  # below every whole number that counts something
-INF = float("inf")
 FILLS: dict[str, float] = {  # what changes no reduction
     "sum": 0.0, "max": -INF, "min": INF, "argmax": -INF,
     "softmax": -INF, "log_softmax": -INF, "logsumexp": -INF,
@@ -64,17 +62,12 @@ def length_input(system: System, axis: str) -> str:
     return f"{same[0]}.lengths"
 
 
-class _Lengths:
+class _Lengths(Emitter):
     """A system while its values are masked; ``timed`` gives the input of each axis's lengths."""
 
     def __init__(self, system: System, timed: Mapping[str, str]):
-        self.system = system
-        self.timed = timed
+        super().__init__(system, timed)
         self.padding = Padding(system, timed)
-        self.values: dict[str, Value] = {}
-        self.taken = set(system.values)
-        self.types = {v.name: v.type for v in system.values.values()}
-        self.known: dict[Hashable, Read] = {}
         self.forms: dict[tuple[str, tuple[str, ...]], str] = {}
         self.bounds: dict[str, tuple[Bound, ...]] = {}
         self.inner = {  # results are masked, and go by another name inside
@@ -83,7 +76,6 @@ class _Lengths:
             if self._axes(name) and system[name].op not in GIVEN
         }
         self.types |= {inner: self.types[name] for name, inner in self.inner.items()}
-        self.owner = system.name
         for axis, name in timed.items():
             attrs = (("lengths", axis),)
             if name not in self.values:
@@ -162,71 +154,106 @@ class _Lengths:
         """What a read of the system as it was becomes; 0 past the end of the reader's axes in
         ``zero``."""
         source = self.system[r.source]
+        edges = self._edges(source, r)
         masks = set(self.padding.cut(reader, r))
         if source.op in MASKED:
             masks.update(self._axes(source.name))
         steps: dict[str, int] = {}
-        guards: list[Callable[[Read], Read]] = []
         for axis in self._axes(source.name):
             index = r.index(axis)
             offset = whole(index.offset)
-            if index.base == LAST:
-                if offset > 0:
-                    return self._beyond(reader, r, axis, index, zero)
+            if index.base == LAST and offset <= 0:
                 steps[axis] = offset
-            elif offset > 0:
-                if any(b.axis == axis and b.step.base == LAST for b in source.bounds):
-                    guards.append(self._guard(reader, r, axis, index))
-                else:
-                    masks.add(axis)
+            elif index.base != LAST and offset > 0 and axis not in edges:
+                masks.add(axis)  # what stands past the end is zero
+        late = []  # the axes along which a mask of the source is not enough
         for axis in zero:
             met = [a for a in source.axes if r.index(a).base == axis]
-            index = r.index(met[0])
-            if len(met) == 1 and index.offset == 0:
+            if len(met) > 1 or edges or met_bounds(source, r) or r.index(met[0]).offset != 0:
+                late.append(axis)
+            else:
                 masks.add(met[0])
-            elif len(met) > 1 or whole(index.offset) < 0 or guards:
-                guards.append(lambda x, a=axis: self._masked(x, a))  # type: ignore[misc]
-        form = self._form(source.name, masks)
-        if steps:
-            form = self._picked(source, form, steps)
-        made = read(form, ((a, i) for a, i in r.at if a not in steps))
-        for guard in guards:
-            made = guard(made)
+        made, edges = self._always_outside(reader, r, edges)
+        if made is None:
+            form = self._form(source.name, masks)
+            if steps:
+                form = self._picked(source, form, steps)
+            made = read(form, ((a, i) for a, i in r.at if a not in steps))
+        for axis in reversed(edges):
+            made = self._guarded(reader, r, axis, made)
+        for axis in late:
+            made = self._masked(made, axis)
         return made
 
+    def _edges(self, source: Value, r: Read) -> list[str]:
+        """The axes along which a boundary that a read may meet is chosen by ``where``, the one
+        that goes before others first; elsewhere the boundaries of the source serve."""
+        outside = [a for a in source.axes if r.index(a).offset != 0]
+        hard = [a for a in outside if self._own_end(a, r)]
+        if not source.bounds:
+            return []
+        if len(outside) == 1:
+            return [b.axis for b in met_bounds(source, r) if b.axis in hard][:1]
+        if outside and any(self._needs_own_end(b.read) for b in met_bounds(source, r)):
+            return outside  # it has no boundaries itself, where it is read still further out
+        return outside[: outside.index(hard[-1]) + 1] if hard else []
+
+    def _own_end(self, axis: str, r: Read) -> bool:
+        """Whether it takes the length of a sequence to say if a read is outside along an axis."""
+        index = r.index(axis)
+        return axis in self.timed and (whole(index.offset) > 0 or index.base == LAST)
+
+    def _needs_own_end(self, r: Read) -> bool:
+        axes = self.system[r.source].axes
+        return any(r.index(a).offset != 0 and self._own_end(a, r) for a in axes)
+
+    def _always_outside(
+        self, reader: str, r: Read, edges: list[str]
+    ) -> tuple[Read | None, list[str]]:
+        """``h[T+1]``: the boundary, in the form and over the axes of the read, with the axes whose
+        boundaries go before it; None for a read that is not always outside."""
+        for i, axis in enumerate(edges):
+            index = r.index(axis)
+            if index.base == (FIRST if whole(index.offset) < 0 else LAST):
+                made = self._bound(reader, r, axis, index)
+                type_ = self.system[r.source].type
+                if self.types[made.source] != type_:
+                    made = self._emit("broadcast", made, shape=type_.shape)
+                return self._stretched(made, self.system.read_axes(r)), edges[:i]
+        return None, edges
+
     def _bound(self, reader: str, r: Read, axis: str, step: Index) -> Read:
-        """What stands past the end of a value, where ``r`` reads it; perhaps a mere number."""
+        """What stands outside of a value, where ``r`` reads it; perhaps a mere number."""
         source = self.system[r.source]
         bound = source.bound_at(axis, step)
         if bound is None:
             return self._zero(source.type)
         return self.operand(reader, moved(bound, self.system[bound.source].axes, r.index))
 
-    def _beyond(self, reader: str, r: Read, axis: str, index: Index, zero: Iterable[str]) -> Read:
-        """``h[T+1]``: the boundary itself, in the form of the value."""
-        made = self._bound(reader, r, axis, index)
-        for a in zero:
-            made = self._masked(made, a)
-        type_ = self.system[r.source].type
-        if self.types[made.source] != type_:
-            made = self._emit("broadcast", made, shape=type_.shape)
-        return made
+    def _guarded(self, reader: str, r: Read, axis: str, x: Read) -> Read:
+        """``h[t+k]``, or ``h[3]``, or ``h[t-k]``, where it is a step of the sequence; else the
+        boundary."""
+        index = r.index(axis)
+        offset = whole(index.offset)
+        end = self.length(axis) if axis in self.timed else self._emit("length", axis=axis)
+        if index.fixed:
+            here = self._number(1) if index.base == FIRST else end
+        else:
+            here = self.step(index.base)
+        here, side = self._shifted(here, offset), FIRST if offset < 0 else LAST
+        sign, count = (-1, -offset) if offset < 0 else (1, offset)
+        bounds = [self._bound(reader, r, axis, Index(side, sign * (j + 1))) for j in range(count)]
 
-    def _guard(self, reader: str, r: Read, axis: str, index: Index) -> Callable[[Read], Read]:
-        """``h[t+k]``, or ``h[3]``, where it is a step of the sequence; else the boundary."""
-        count = whole(index.offset)
-        bounds = [self._bound(reader, r, axis, Index(LAST, j + 1)) for j in range(count)]
-        length, fixed = self.length(axis), index.fixed
-        here = self._number(count + 1) if fixed else self._shifted(self.step(index.base), count)
-
-        def inside(by: int) -> Read:
-            return self._emit("le", here, self._shifted(length, by))
+        def within(by: int) -> Read:  # so many steps outside, or less
+            if side == FIRST:
+                return self._emit("ge", here, self._number(1 - by))
+            return self._emit("le", here, self._shifted(end, by))
 
         other = bounds[-1]
         for j in range(count - 1, 0, -1):
             if bounds[j - 1] != other:
-                other = self._where(inside(j), bounds[j - 1], other)
-        return lambda x: self._where(inside(0), x, other)
+                other = self._where(within(j), bounds[j - 1], other)
+        return self._where(within(0), x, other)
 
     def _picked(self, source: Value, form: str, steps: Mapping[str, int]) -> str:
         """``h[T-1]``: the one step of each sequence, by its own length."""
@@ -332,57 +359,6 @@ class _Lengths:
             return None
         parts = [self._lengths_in(self.system[r.source]) for r in v.reads]
         return None if None in parts else [a for part in parts if part for a in part]
-
-    # ---------------------------------------------------------------- new values
-
-    def length(self, axis: str) -> Read:
-        return Read(self.timed[axis])
-
-    def step(self, axis: str) -> Read:
-        return self._emit("step", base=f"{axis}.step", axis=axis)
-
-    def _number(self, number: float) -> Read:
-        return self._emit("constant", value=number)
-
-    def _zero(self, type_: Type) -> Read:
-        return self._number(ZERO[type_.kind])
-
-    def _constant(self, like: Read, fill: float) -> Read:
-        if self.types[like.source].kind == "real":
-            return self._number(fill)
-        return self._number({-INF: LEAST, INF: -LEAST, 0.0: 0, 1.0: 1}[fill])
-
-    def _shifted(self, r: Read, by: int) -> Read:
-        return self._emit("add", r, self._number(by)) if by else r
-
-    def _where(self, condition: Read, a: Read, b: Read) -> Read:
-        return self._emit("where", condition, a, b)
-
-    def _emit(self, op: str, *reads: Read, base: str = "", **attrs: Hashable) -> Read:
-        """A value of these operands, made once; its axes are found at the end."""
-        settings = tuple(attrs.items())
-        key = (op, reads, repr(settings))  # 1 is not 1.0
-        if key not in self.known:
-            name = self._fresh(base or f"{self.owner}.by")
-            type_ = OPS[op].rule([self.types[r.source] for r in reads], dict(attrs))
-            axes = (str(attrs["axis"]),) if op == "step" else ()
-            self.types[name] = type_
-            self.values[name] = Value(name, op, reads, type_, axes, settings)
-            self.known[key] = Read(name)
-        return self.known[key]
-
-    def _named(self, base: str, r: Read) -> str:
-        name = self._fresh(base)
-        self.types[name] = self.types[r.source]
-        self.values[name] = Value(name, "copy", (r,), self.types[name])
-        return name
-
-    def _fresh(self, base: str) -> str:
-        name, i = base, 1
-        while name in self.taken:
-            name, i = f"{base}.{i}", i + 1
-        self.taken.add(name)
-        return name
 
     def _axes(self, name: str) -> tuple[str, ...]:
         """The axes of a value along which sequences have lengths of their own."""

@@ -25,8 +25,8 @@ import networkx as nx
 import numpy as np
 
 from rnnc.graph.ops import LEAVES
-from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, Array, Read, whole
+from rnnc.graph.system import System, Value, moved
+from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Read, whole
 
 # what changes no entry, or whose derivative reads no operand: infinities pass through unharmed
 STRUCTURAL = frozenset(
@@ -52,6 +52,12 @@ class Tail(IntEnum):
 
 
 Table = dict[tuple[str, str], Tail]  # by value and axis; "" is none of its axes
+
+
+def met_bounds(source: Value, r: Read) -> list[Bound]:
+    """The boundaries of a value that a read of it may meet."""
+    sides = {a: FIRST if whole(i.offset) < 0 else LAST for a, i in r.at if i.offset != 0}
+    return [b for b in source.bounds if sides.get(b.axis) == b.step.base]
 
 
 class Padding:
@@ -176,11 +182,15 @@ class Padding:
             return Tail.SMALL
         return max(*levels, Tail.SMALL)
 
-    def _operand(self, reader: str, r: Read, axis: str, table: Table, past: bool) -> Tail:
-        if not self.varies(r, axis):
-            return table[r.source, ""]
-        found = []
-        for a in self.system[r.source].axes:
+    def _operand(
+        self, reader: str, r: Read, axis: str, table: Table, past: bool,
+        seen: frozenset[tuple[str, Bound]] = frozenset(),
+    ) -> Tail:  # fmt: skip
+        """The level of what a read gives; of the boundaries ``seen`` it is known."""
+        source = self.system[r.source]
+        varies = self.varies(r, axis)
+        found = [] if varies else [table[r.source, ""]]
+        for a in source.axes if varies else ():
             index = r.index(a)
             if index.base != axis:
                 continue
@@ -189,8 +199,15 @@ class Padding:
                 before = self._everywhere[r.source, a]
                 level = before if a in self.cut(reader, r) else max(level, before)
             elif past and whole(index.offset) > 0:
-                level = Tail.SMALL if self.system[r.source].bounds else Tail.ZERO
+                level = Tail.ZERO
             found.append(level)
+        for b in met_bounds(source, r):
+            if past and r.index(b.axis) == Index(axis, -1):
+                continue  # the step before one past the end is a step of the sequence
+            if (r.source, b) not in seen:
+                there = moved(b.read, self.system[b.read.source].axes, r.index)
+                deeper = seen | {(r.source, b)}
+                found.append(self._operand(reader, there, axis, table, past, deeper))
         return max(found)
 
     # ---------------------------------------------------------------- signs

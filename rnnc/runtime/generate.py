@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH
+from rnnc.numbers import checked_seed, real, whole
 from rnnc.runtime.ports import PortInfo, Ports, brackets, dtype_of, uniform
 from rnnc.runtime.symbols import Symbols, texts_in
 from rnnc.source import DataError, UsageError
@@ -65,6 +66,8 @@ class Generation:
         :raises UsageError: a number makes no sense; ``steps`` is missing.
         :raises DataError: the numbers of sequences or steps disagree.
         """
+        temperature, seed = real("temperature", temperature), checked_seed(seed)
+        steps, batch = whole("steps", steps), whole("batch", batch)
         if not temperature >= 0 or temperature == float("inf"):
             raise UsageError(f"a temperature is a number from 0 on, not {temperature}")
         for what, number in (("steps", steps), ("batch", batch)):
@@ -80,7 +83,7 @@ class Generation:
             axis = self._axis(name)
             beside = (row for n in self.drawn if self._axis(n) == axis for row in rows_of[n])
             length = self._length(name, max(map(len, beside)), steps)
-            out[name + PROMPT] = _padded(rows, length)
+            out[name + PROMPT] = _padded(rows, length, self._least(name))
             out[name + GIVEN] = np.array([len(r) for r in rows])
             if name + END in self.by_name:  # no index is -1
                 out[name + END] = np.asarray(-1 if self.end is None else self.end)
@@ -123,15 +126,28 @@ class Generation:
                 f"draws {names}"
             )
         (name,) = self.sequences
-        limit = self._port(name).limit
         if isinstance(end, str):
             symbols = self.symbols.encode([end], self._port(name))[0]
             if len(symbols) != 1:
-                raise DataError(f"end is one symbol; {end!r} is {len(symbols)}")
+                raise DataError(f"end is one symbol; {end!r} is {len(symbols) or 'none'}")
             end = int(symbols[0])
-        if not 0 <= end < (limit or end + 1):
-            raise DataError(f"end = {end}; indices of {name} go from 0 to {(limit or 0) - 1}")
+        end = whole("end", end)
+        least, most = self._least(name), self._most(name)
+        if end < least or (most is not None and end > most):
+            upto = f"go from {least} to {most}" if most is not None else f"are {least} or more"
+            raise DataError(f"end = {end}; indices of {name} {upto}")
         return end
+
+    def _least(self, name: str) -> int:
+        """The smallest index of a target; steps count from 1."""
+        return 0 if self._port(name).along is None else 1
+
+    def _most(self, name: str) -> int | None:
+        """The largest index of a target, where an input or the model tells it."""
+        port = self._port(name)
+        if port.along is None:
+            return None if port.limit is None else port.limit - 1
+        return port.along if isinstance(port.along, int) else self._input_length(port.along)
 
     def _prompts(self, prompt: Any) -> dict[str, list[NDA]]:
         """The sequences that each target begins with."""
@@ -162,10 +178,13 @@ class Generation:
             return self.symbols.encode(texts, port)
         rank = len(port.dims) - 1  # of one sequence
         try:
-            whole = np.asarray(given)
+            array = np.asarray(given)
         except ValueError:  # prompts of different lengths
-            whole = None
-        rows = [whole] if whole is not None and whole.ndim == rank else list(given)
+            array = None
+        if array is not None and array.ndim in (0, rank):  # of rank 0 is what is told below
+            rows = [array]
+        else:
+            rows = list(given)
         checked = []
         for row in map(np.asarray, rows):
             if row.size == 0:
@@ -262,8 +281,8 @@ class Generation:
         return arrays
 
 
-def _padded(rows: Sequence[NDA], length: int) -> NDA:
-    out = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
+def _padded(rows: Sequence[NDA], length: int, filler: int) -> NDA:
+    out = np.full((len(rows), length, *rows[0].shape[1:]), filler, rows[0].dtype)
     for place, row in zip(out, rows, strict=True):
         place[: len(row)] = row
     return out

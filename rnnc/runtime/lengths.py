@@ -29,6 +29,8 @@ class _Port(Protocol):
     def kind(self) -> Kind: ...
     @property
     def own(self) -> tuple[tuple[int, str], ...]: ...
+    @property
+    def along(self) -> str | int | None: ...
 
 
 def named(
@@ -75,7 +77,8 @@ def by_axis(lengths: Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
 def without_padding(
     ports: Sequence[_Port], arrays: Mapping[str, ArrayLike]
 ) -> dict[str, ArrayLike]:
-    """The arrays with 0 in place of indices past the end of a sequence, which may be anything.
+    """The arrays with 0 (of steps: 1) in place of indices past the end of a sequence, which may be
+    anything.
 
     What does not fit is left as it is, to be found by the check of each array.
     """
@@ -93,7 +96,8 @@ def without_padding(
             shape = [1] * array.ndim
             shape[0], shape[i] = len(own), array.shape[i]
             inside = np.arange(array.shape[i]) < own[:, None]
-            out[p.name] = np.where(inside.reshape(shape), array, array.dtype.type(0))
+            least = array.dtype.type(0 if p.along is None else 1)
+            out[p.name] = np.where(inside.reshape(shape), array, least)
     return out
 
 
@@ -193,3 +197,14 @@ def check_lengths(p: _Port, own: NDA, steps: object) -> None:
         i = int(np.argmax(wrong))
         allowed = f"here a sequence has 1 to {steps} steps" if known else "a length is at least 1"
         raise DataError(f"{p.name}[{i}] = {own[i]}; {allowed}")
+
+
+def check_own_steps(name: str, array: NDA, own: NDA) -> None:
+    """Whether the steps in each sequence, ``[batch, …]``, are at most its own length, ``[batch]``.
+
+    :raises DataError: naming the first that is not.
+    """
+    highest = array.reshape(len(array), -1).max(axis=1)
+    if (highest > own).any():
+        i = int(np.argmax(highest > own))
+        raise DataError(f"{name}[{i}] holds {highest[i]}; its values are steps, here 1 to {own[i]}")

@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH, Kind
-from rnnc.runtime.lengths import ROLE, axis_of, check_lengths, without_padding
+from rnnc.numbers import checked_seed
+from rnnc.runtime.lengths import (
+    ROLE,
+    axis_of,
+    check_lengths,
+    check_own_steps,
+    without_padding,
+)
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
@@ -37,7 +44,8 @@ class PortInfo:
     0..limit-1. For the roles see ``passes.plan.Port``; ``along`` is the
     length that those of the sequences do not exceed. ``own`` are dimensions along which
     sequences have lengths of their own, each with the port of these. ``times`` are the axes of
-    the dimensions after the batch; ``size`` is how the spec writes ``limit``.
+    the dimensions after the batch; ``size`` is how the spec writes ``limit``; ``most`` is the
+    port of the lengths that the steps in each sequence do not exceed.
     """
 
     name: str
@@ -49,6 +57,7 @@ class PortInfo:
     own: tuple[tuple[int, str], ...] = ()
     times: tuple[str, ...] = ()
     size: str | None = None
+    most: str | None = None
 
     def __str__(self) -> str:
         limit = self.limit or (self.role != ROLE and self.along)
@@ -130,18 +139,25 @@ def ports_of(
 
     own = {plan.length_names[axis_of(p.name)]: p.name for p in plan.inputs if p.role == ROLE}
 
+    named = ((plan.length_names[axis], size) for axis, size in plan.axes.items())
+    fixed = {length: size for length, size in named if isinstance(size, int)}
+
     def info(p: _Port) -> PortInfo:
         dims = tuple(
             d if isinstance(d, int) or d == BATCH else plan.length_names[d] for d in p.type.dims
         )
         along: str | int | None = p.along
         if p.role == ROLE:
-            fixed = plan.axes.get(axis_of(p.name))
-            along = fixed if isinstance(fixed, int) else plan.length_names[axis_of(p.name)]
+            along = plan.length_names[axis_of(p.name)]
+        most = None if p.role == ROLE else own.get(str(along))
+        if isinstance(along, str):
+            along = fixed.get(along, along)
         times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
         padded = tuple((i, own[length]) for i, length in times if length in own)
         size = (sizes or {}).get(p.name.removesuffix(".prompt"))
-        return PortInfo(p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size)
+        return PortInfo(
+            p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size, most
+        )
 
     def infos(group: Sequence[_Port]) -> tuple[PortInfo, ...]:
         return tuple(map(info, group))
@@ -227,6 +243,8 @@ def check_inputs(
             check_lengths(p, checked[p.name], _steps(p, lengths))
         elif p.along is not None and p.name in checked:
             _check_steps(p, checked[p.name], _steps(p, lengths))
+            if p.most in checked:
+                check_own_steps(p.name, checked[p.name], checked[p.most])
     for p in ports:
         if p.name in checked:
             continue
@@ -286,7 +304,7 @@ def check_array(p: PortInfo, data: ArrayLike, dtype: str) -> NDA:
 
 def uniform(name: str, shape: tuple[int, ...], seed: int, dtype: str = "float64") -> NDA:
     """Numbers in [0, 1) that depend on the seed and the port's name alone."""
-    entropy = np.random.SeedSequence([seed, *name.encode()])
+    entropy = np.random.SeedSequence([checked_seed(seed), *name.encode()])
     drawn = np.random.Generator(np.random.PCG64(entropy)).random(shape).astype(dtype)
     below = np.nextafter(np.ones((), dtype), np.zeros((), dtype))  # float32 may round up to 1
     return np.asarray(np.minimum(drawn, below))
@@ -349,7 +367,8 @@ def _check_steps(p: PortInfo, array: NDA, most: str | int | None) -> None:
     low, high = array.min(), array.max()
     if low < 1 or (isinstance(most, int) and high > most):
         wrong = low if low < 1 else high
-        raise DataError(f"{p.name} holds {wrong}; its values are steps, 1 to {p.along} = {most}")
+        upto = f"{p.along} = {most}" if isinstance(p.along, str) else f"{most}"
+        raise DataError(f"{p.name} holds {wrong}; its values are steps, 1 to {upto}")
 
 
 def _length(lengths: dict[str, tuple[int, str]], d: str, n: int, p: PortInfo) -> None:

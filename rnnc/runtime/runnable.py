@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
@@ -72,6 +73,8 @@ class Runnable(ABC):
         :raises DataError: a prompt or an input does not fit.
         :raises UsageError: the model does not generate; ``steps`` is missing.
         """
+        if "top_k" in inputs and all(p.name != "top_k" for p in self.ports.inputs):
+            raise UsageError("top_k is an option of compile: spec.compile(…, top_k=…)")
         arrays = given(self.ports, inputs, lengths)
         task = Generation(self.ports, arrays, prompt, tuple(inputs.values()), end)
         arrays = task.arrays(steps, temperature, seed, batch)
@@ -101,8 +104,10 @@ class Runnable(ABC):
                              f"{self.ports.name} {what}")  # fmt: skip
         if isinstance(sequences, str):
             raise UsageError("score takes a list of texts: score([text])")
-        columns = {canonical(name): rows for name, rows in inputs.items()}
-        columns[targets[0]] = sequences
+        columns = {canonical(name): _entries(name, rows) for name, rows in inputs.items()}
+        columns[targets[0]] = sequences = _entries("the first", sequences)
+        if any(isinstance(row, Sequence | np.ndarray) and _is_empty(row) for row in sequences):
+            raise DataError("one of the sequences is empty: there is nothing to score in it")
         if wrong := [n for n, rows in columns.items() if len(rows) != len(sequences)]:
             raise DataError(f"{wrong[0]} has {len(columns[wrong[0]])} entries, "
                             f"for {len(sequences)} sequences")  # fmt: skip
@@ -112,3 +117,20 @@ class Runnable(ABC):
             loss, count = found[f"loss.{targets[0]}"], found[f"count.{targets[0]}"]
             out.append(Score(-float(loss), int(count)))
         return out
+
+
+def _is_empty(row: Sequence[Any] | NDArray[Any]) -> bool:
+    return not (row.size if isinstance(row, np.ndarray) else len(row))
+
+
+def _entries(what: str, given: Any) -> Sequence[Any]:
+    """What is given for several sequences, one entry for each.
+
+    :raises UsageError: it has no entries.
+    """
+    try:
+        return list(None if isinstance(given, Mapping) else given)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(
+            f"score takes a list with an entry for each sequence; {what} is {type(given).__name__}"
+        ) from None

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnc.graph.names import canonical
 from rnnc.graph.types import BATCH
+from rnnc.numbers import whole
 from rnnc.runtime.runnable import Runnable
 from rnnc.source import DataError
 
@@ -43,7 +44,7 @@ class Stream:
         inputs = {canonical(name): array for name, array in inputs.items()}
         ports = {p.name for p in (*self.model.ports.inputs, *self._start.ports.inputs)}
         dims = {d for p in self.model.ports.inputs for d in p.dims}
-        sizes = {n: int(np.asarray(a)) for n, a in inputs.items() if n in dims - ports}
+        sizes = {n: whole(n, _number(a)) for n, a in inputs.items() if n in dims - ports}
         inputs = {n: a for n, a in inputs.items() if n not in sizes}
         if not self.states:
             self.states = self._first(inputs, sizes)
@@ -89,7 +90,7 @@ class Stream:
             if port.name in inputs and port.role == "length":
                 out[port.name] = int(np.asarray(inputs[port.name]))
             elif port.name in inputs:
-                found = zip(port.dims, np.shape(inputs[port.name]), strict=False)
+                found = zip(port.dims, _shape(inputs[port.name]), strict=False)
                 out |= {d: n for d, n in found if isinstance(d, str)}
         return out
 
@@ -97,5 +98,18 @@ class Stream:
         """How many sequences these arrays are for, if any of them tells."""
         for port in (*self.model.ports.inputs, *self._start.ports.inputs):
             if port.dims[:1] == (BATCH,) and port.name in inputs:
-                return int(np.shape(inputs[port.name])[0])
+                return next(iter(_shape(inputs[port.name])), None)
         return None
+
+
+def _number(given: Any) -> Any:
+    """What an array of no dimension holds."""
+    return given[()] if isinstance(given, np.ndarray) else given
+
+
+def _shape(given: ArrayLike) -> tuple[int, ...]:
+    """The shape of an array; () of what is none, which the model will say."""
+    try:
+        return np.shape(given)
+    except ValueError:  # lists of different lengths
+        return ()

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rnnc.graph.names import canonical
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import whole
+from rnnc.numbers import checked_seed
 from rnnc.source import DataError, UsageError
 
 Weights = dict[str, NDArray[Any]]
@@ -28,8 +29,7 @@ def initial_weights(system: System, seed: int = 0, dtype: str = "float32") -> We
     numbers zeros. Each parameter has a stream of random numbers of its own, so that adding one
     changes no other.
     """
-    if seed < 0:
-        raise UsageError(f"a seed is a whole number from 0 on, not {seed}")
+    seed = checked_seed(seed)
     out: Weights = {}
     for value in system.params:
         shape = tuple(whole(s) for s in value.type.shape)
@@ -112,6 +112,8 @@ def check_weights(
 
     :raises DataError: naming every weight that is missing or does not fit, and why.
     """
+    if not isinstance(weights, Mapping):
+        raise DataError(f"weights are arrays by name, not {type(weights).__name__}")
     given = {canonical(name): value for name, value in weights.items()}
     problems: list[str] = []
     out: Weights = {}

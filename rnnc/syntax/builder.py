@@ -60,7 +60,8 @@ class Builder:
         self.base = base
 
     def build(self, parsed: Tree[Token]) -> object:
-        """The node of ``parsed``: a statement, an expression, or a :class:`ModelHeader`."""
+        """The node of ``parsed``: a statement, an expression, or a :class:`ModelHeader`; of a
+        list of axes a statement for each."""
         done: dict[int, Part] = {}
         for subtree in parsed.iter_subtrees():  # children come before their parents
             children: list[Child] = [
@@ -175,10 +176,12 @@ class Builder:
         )
 
     def _axis(self, children: list[Child], span: Span) -> object:
-        name, length = self._text(children[1]), self._text(children[3])
-        return tree.AxisStatement(
-            name, length, self._expression_after(children, "EQUALS"), span=span
-        )
+        return self._nodes(children, tree.AxisStatement)
+
+    def _axis_item(self, children: list[Child], span: Span) -> object:
+        name, length = self._text(children[0]), self._text(children[2])
+        size = self._expression_after(children, "EQUALS")
+        return tree.AxisStatement(name, length, size, span=span)
 
     def _input(self, children: list[Child], span: Span) -> object:
         return tree.InputStatement(_share(self._nodes(children, tree.Declared)), span=span)

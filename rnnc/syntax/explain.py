@@ -313,6 +313,13 @@ def _comparison(f: Failure) -> Diagnostic | None:
     return None
 
 
+def _options(f: Failure) -> Diagnostic | None:
+    """A second `;` in a call."""
+    if f.kind == "SEMICOLON" and f.brackets and f.seen("SEMICOLON"):
+        return f.said("options are separated by commas", "`LSTM(x[t]; m = 64, backward)`")
+    return None
+
+
 def _operators(f: Failure) -> Diagnostic | None:
     """Two operators in a row, or none where one is needed."""
     last = f.last
@@ -384,6 +391,7 @@ _RULES: tuple[Callable[[Failure], Diagnostic | None], ...] = (
     _loss_name,
     _equals,
     _comparison,
+    _options,
     _operators,
     _conditional,
     _declaration,

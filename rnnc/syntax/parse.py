@@ -42,7 +42,8 @@ def parse(source: Source) -> tree.File:
     for start, end in pieces.statements:
         try:
             node = _parse_piece(source, start, end, "statement")
-            statements.append(cast("ModelHeader | tree.Statement", node))
+            nodes = node if type(node) is tuple else (node,)  # a list of axes
+            statements += cast("tuple[ModelHeader | tree.Statement, ...]", nodes)
         except SpecError as error:
             diagnostics += error.diagnostics
             if len(diagnostics) >= MAX_DIAGNOSTICS:

@@ -196,7 +196,7 @@ class DimStatement:
 
 @dataclass(frozen=True, slots=True)
 class AxisStatement:
-    """``axis s : S = 3``."""
+    """``s : S = 3`` of an ``axis`` statement; one that lists several is several of these."""
 
     name: str
     length: str

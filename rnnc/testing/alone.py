@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def meaning(
     if lengths is None:
         return evaluate(system, given, lengths=sizes, training=training, wanted=wanted)
     own = spread(system, lengths)
+    axes = {a: replace(axis, size=None) if a in own else axis for a, axis in system.axes.items()}
+    open_ = replace(system, axes=axes)  # alone, a sequence has not the steps that are fixed
     names = list(system.results if wanted is None else wanted)
     parts = {n: _parts(system, n) for n in names if n in system.metrics.values()}
     more = [n for pair in parts.values() if pair for n in pair]
@@ -91,7 +94,7 @@ def meaning(
         }
         steps_of = sizes | {a: int(ls[i]) for a, ls in own.items()} | {BATCH: 1}
         found.append(
-            evaluate(system, alone, lengths=steps_of, training=training, wanted=[*names, *more])
+            evaluate(open_, alone, lengths=steps_of, training=training, wanted=[*names, *more])
         )
     return {n: _joined(system, n, found, own, steps, parts.get(n)) for n in names}
 

@@ -26,6 +26,7 @@ from rnnc.graph.names import GRADIENT, canonical
 from rnnc.graph.system import System
 from rnnc.graph.types import BATCH
 from rnnc.passes.differentiate import differentiate
+from rnnc.passes.lengths import lengths as masked
 from rnnc.passes.mode import evaluating, objective
 from rnnc.passes.mode import training as training_mode
 from rnnc.passes.schedule import schedule
@@ -83,6 +84,11 @@ class _Case:
     def run(self, model: Any, data: Mapping[str, NDArray[Any]], held: bool = False) -> Arrays:
         """A compiled model on this data; it is given its weights unless it holds them."""
         if self.lengths is not None:
+            data = dict(data)
+            for v in (self.base[n] for n in self.outputs):
+                if BATCH not in v.axes and set(v.axes) & set(self.lengths):  # it varies now
+                    name = _seed_name(self.base, v.name)
+                    data[name] = np.broadcast_to(data[name], (self.batch, *data[name].shape))
             values = {v.name: v for v in self.base.inputs}
             values |= {_seed_name(self.base, n): self.base[n] for n in self.outputs}
             data = padded(self.base.with_values(values | dict(self.base.values)), data,
@@ -108,7 +114,8 @@ def _case(
     base = objective((training_mode if training else evaluating)(spec.bound)).pruned()
     outputs = [base[n] for n in spec.bound.outputs if not base.losses]
     outputs = [v for v in outputs if v.type.kind == "real" and v.op != "param"]
-    live = simplify(base)  # an input that counts for nothing is no input of the compiled model
+    ragged = base if lengths is None else masked(base, tuple(lengths))
+    live = simplify(ragged)  # an input that counts for nothing is no input of the compiled model
     if inputs is None:
         inputs = [v.name for v in live.inputs if v.type.kind == "real"]
     arrays: Mapping[str, ArrayLike] = (
@@ -126,6 +133,8 @@ def _case(
     for v in outputs:
         shape = shape_of(v, batch, times)
         given[_seed_name(base, v.name)] = rng.standard_normal(shape).astype(dtype)
+        if lengths is not None and BATCH not in v.axes:  # once in a batch, or once in a sequence
+            given[_seed_name(base, v.name)] *= 0
     chosen = tuple(canonical(n) for n in inputs)
     names = tuple(v.name for v in outputs)
     own = None if lengths is None else spread(base, lengths)

@@ -142,7 +142,7 @@ def load_weights(path: str | Path, spec: Spec, dtype: str = "float32") -> Weight
     try:
         weights = check_weights(spec.shapes, arrays, dtype)
     except DataError as error:
-        raise DataError(f"{path}: {error}{_of_what(metadata, spec)}") from None
+        raise DataError(f"{path}: {error}{of_what(metadata, spec)}") from None
     if "spec.sha256" in metadata and metadata["spec.sha256"] != spec_hash(spec):
         warnings.warn(
             f"the spec has changed since {path} was written (for {metadata.get('model', '?')}); "
@@ -155,7 +155,7 @@ def load_weights(path: str | Path, spec: Spec, dtype: str = "float32") -> Weight
     return weights
 
 
-def _of_what(metadata: Mapping[str, str], spec: Spec) -> str:
+def of_what(metadata: Mapping[str, str], spec: Spec) -> str:
     """Of what model weights are, and which of its dims this spec has otherwise."""
     if "model" not in metadata:
         return ""
@@ -265,7 +265,7 @@ def load_checkpoint(path: str | Path, settings: Mapping[str, Any], spec: Spec) -
     try:
         check_weights(spec.shapes, weights, str(settings.get("dtype", "float32")))
     except DataError as error:
-        raise DataError(f"{path}: {error}{_of_what(metadata, spec)}") from None
+        raise DataError(f"{path}: {error}{of_what(metadata, spec)}") from None
     if metadata.get("spec.sha256") != spec_hash(spec):
         warnings.warn(f"the spec has changed since {path} was written", stacklevel=2)
     groups: dict[str, Any] = {group: _group(arrays, group) for group in GROUPS}

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from rnnc.api import Spec
 from rnnc.files import check_apart
+from rnnc.numbers import real, whole
 from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights
 from rnnc.source import DataError, UsageError
@@ -26,7 +27,7 @@ from rnnc.train.checkpoint import (
 from rnnc.train.data import Data, data_files
 from rnnc.train.interrupt import Interrupt
 from rnnc.train.loop import Saving, Training
-from rnnc.train.options import check_checkpoint, check_counts, known_options, real, whole
+from rnnc.train.options import check_checkpoint, check_counts, known_options
 from rnnc.train.prepare import prepare
 from rnnc.train.report import Bar, Log
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import operator
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from rnnc.numbers import checked_seed
 from rnnc.source import UsageError
 from rnnc.train.checkpoint import CHECKPOINT, check_suffix
 
-Count = TypeVar("Count", int, int | None)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,30 +36,6 @@ def known_options(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def whole(what: str, number: Count) -> Count:
-    """An option that is a whole number, or None.
-
-    :raises UsageError: it is something else.
-    """
-    if number is None:
-        return number
-    try:
-        return operator.index(number)  # NumPy's numbers, too, which JSON would not take
-    except TypeError:
-        raise UsageError(f"{what} is a whole number, not {number!r}") from None
-
-
-def real(what: str, number: Any) -> float:
-    """An option that is a number.
-
-    :raises UsageError: it is something else.
-    """
-    try:
-        return float(None if isinstance(number, str) else number)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise UsageError(f"{what} is a number, not {number!r}") from None
-
-
 def check_counts(
     epochs: int | None, steps: int | None, patience: int | None, validation: object, seed: int
 ) -> None:
@@ -76,8 +51,7 @@ def check_counts(
             "patience waits for a smaller validation loss: give validation data, "
             "such as a share of 0.1"
         )
-    if seed < 0:
-        raise UsageError(f"a seed is a whole number from 0 on, not {seed}")
+    checked_seed(seed)
 
 
 def check_checkpoint(

@@ -1,10 +1,11 @@
 """From the syntax tree of a model to its System.
 
-``expand`` writes the calls of layers out (``layers``, ``instance``, ``instantiate``), ``scope``
-collects the names (sizes in ``dims``), ``resolve`` turns expressions into nodes
-(``calls``, ``functions``), ``infer`` finds their shapes by the ``rules`` of the operations and
-``kinds`` their kinds, ``lower`` makes the Values; ``losses`` is what a model is trained on.
-``problems`` collects what is wrong. Only this package knows the syntax tree.
+``expand`` writes the calls of layers out (``layers``, ``instance``, ``instantiate``,
+``needed``), ``scope`` collects the names (sizes in ``dims``), ``resolve`` turns expressions into
+nodes (``calls``, ``functions``), ``infer`` finds their shapes by the ``rules`` of the operations
+and ``kinds`` their kinds, ``lower`` makes the Values; ``losses`` is what a model is trained on.
+``unread`` looks for boundaries without a meaning, ``problems`` collects what is wrong. Only this
+package knows the syntax tree.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rnnc.graph.build.order import find_batch, in_order, spread_bad
 from rnnc.graph.build.problems import Problems, suggestion
 from rnnc.graph.build.resolve import Resolver
 from rnnc.graph.build.scope import Scope, Variable
+from rnnc.graph.build.unread import check_unread
 from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import Axis, System
 from rnnc.graph.types import BATCH, FIRST, LAST, sign
@@ -62,6 +64,8 @@ def build(
     check_objectives(found, problems)
     _check_boundaries(nodes, scope, problems)
     _check_ranges(scope, problems)
+    problems.stop()
+    check_unread(nodes, scope, problems)  # a part with a mistake might read anything
     problems.stop()
     find_batch(scope)
     system = _lower(model, scope, outputs, found)

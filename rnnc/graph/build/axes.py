@@ -46,11 +46,15 @@ class Axes:
         ):
             self.axes.setdefault("t", None)
         self.axes = {axis: self.axes[axis] for axis in self._as_written()}
-        for axis in self.axes:
+        lengths = {"T", *map(self.length_name, self.axes)}
+        for axis, declared in self.axes.items():
             self.dims.other[axis] = "the number of a step"
             self.dims.other[self.length_name(axis)] = "the number of steps"
             if axis in FUNCTIONS or axis in CONSTANTS:
                 message = f"`{axis}` has a meaning already; choose another name for the axis"
+                self.problems.add("RNN012", message, where.get(axis, self.model.span))
+            elif axis in lengths and not (declared and declared.length == axis):
+                message = f"`{axis}` is the number of steps; choose another name for the axis"
                 self.problems.add("RNN012", message, where.get(axis, self.model.span))
 
     def _as_written(self) -> list[str]:
@@ -81,9 +85,10 @@ class Axes:
             return
         self.axes[name] = statement
         where[name] = statement.span
-        if statement.length == name or statement.length in CONSTANTS | FUNCTIONS.keys():
+        if statement.length in {name, "t", *CONSTANTS, *FUNCTIONS}:
             message = f"`{statement.length}` cannot be the number of steps of `{name}`"
-            hint = f"give the length a name of its own: axis {name} : {name.upper()}"
+            own = f": axis {name} : {name.upper()}" if name.upper() != name else ""
+            hint = f"give the length a name of its own{own}"
             self.problems.add("RNN012", message, statement.span, hint=hint)
         if statement.size is not None:
             size = self.dims.shape_size(statement.size)
@@ -100,7 +105,7 @@ class Axes:
 
     # ---------------------------------------------------------------- indices
 
-    def time_index(self, expr: tree.Expr, axis: str) -> Index | None:
+    def time_index(self, expr: tree.Expr, axis: str, left: bool = False) -> Index | None:
         """Where an index expression points on an axis: ``t-1``, ``0``, ``T+1``; None after a
         diagnostic."""
         base: str | None = None
@@ -120,7 +125,7 @@ class Axes:
                 return None
             for n in names:
                 if not isinstance(n, tree.Name) or n.name not in self.dims:
-                    self._no_index(n, axis)
+                    self._no_index(n, axis, left and n is expr)
                     return None
             size = self.dims.size(part)
             if size is None:
@@ -149,10 +154,27 @@ class Axes:
         self.problems.add("RNN020", message, base.span, hint=hint)
         return False
 
-    def _no_index(self, part: tree.Name | tree.Indexed | tree.Call, axis: str) -> None:
+    def in_order(self, index: tuple[tree.Expr, ...], axes: tuple[str, ...]) -> str | None:
+        """The indices in the order of the axes, ``s, t-1``, where they are told in another one."""
+        told: dict[str, tree.Expr] = {}
+        for item in index:
+            names = [n.name for n in walk(item) if isinstance(n, tree.Name)]
+            told |= {name: item for name in names[:1] if name in axes}
+        lengths = [self.length_name(a) for a in axes]
+        if len(told) < len(axes) or [self.length_name(a) for a in told] == lengths:
+            return None  # axes of one length may well change places
+        return ", ".join(told[a].span.text for a in axes)
+
+    def _no_index(self, part: tree.Name | tree.Indexed | tree.Call, axis: str, left: bool) -> None:
         if isinstance(part, tree.Name) and part.name not in self.variables:
             message = f"`{part.name}` is no axis of this model"
             also = f", or a dim: declare it, dim {part.name}"
+            if left and part.name != part.name.upper():
+                declared = f"axis {part.name} : {part.name.upper()}"
+                hint = f"declare it, {declared}; an index of {axis} is {axis}, {axis}-1, 0 or "
+                hint += self.length_name(axis)
+                self.problems.add("RNN020", message, part.span, hint=hint)
+                return
         else:
             message = f"`{part.span.text}` is a value, not a step"
             also = ""

@@ -12,6 +12,8 @@ from rnnc.graph.types import BATCH
 from rnnc.source import Span
 from rnnc.syntax import tree
 
+MOST_LISTED = 12  # values of a layer in a hint
+
 
 class Calls(ABC):
     """The part of the resolver that reads calls."""
@@ -77,6 +79,19 @@ class Calls(ABC):
             axis = tree.Name(expr.over[0], span=span)
             left = tree.Indexed(name, (axis,), span=_before_call(span))
         return whole_node("product", span, self.node(left), self.node(expr.args[0]))
+
+    def of_call(self, name: str) -> str | None:
+        """What a call of a layer has, where ``f.q`` is none of it."""
+        call, dot, inner = name.rpartition(".")
+        found = [v for v in self.scope.variables.values() if v.name.startswith(f"{call}.")]
+        found.sort(key=lambda v: not v.axes)  # weights last
+        has = [v.name[len(call) + 1 :] for v in found]
+        if not dot or not has:
+            return None
+        close = suggestion(inner, has)
+        shown = [f"{call}.{n}" for n in has[:MOST_LISTED]]
+        more = [f"{len(has) - MOST_LISTED} more"] if len(has) > MOST_LISTED else []
+        return close or f"`{call}` has {listed([*shown, *more])}"
 
     def _over(self, expr: tree.Call, function: Function, args: list[object]) -> Node:
         """``sum[t](x)``."""

@@ -156,7 +156,7 @@ class Dims:
         self._impossible.add(size)
         fraction = sign(number) == 1
         text = expr.span.text
-        shown = [text, *(str(s) for s in (size, number) if str(s) != text)]
+        shown = list(dict.fromkeys((text, str(size), str(number))))
         why = "a size is a whole number" if fraction else "a size is 1 or more"
         label = []
         if isinstance(expr, tree.Name) and expr.name in self:

@@ -6,20 +6,23 @@ and ``f[t] = f.h[t]``. Nothing after this knows of layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
-from rnnc.graph.build.dims import walk
+from rnnc.graph.build.axes import CONSTANTS
+from rnnc.graph.build.dims import Dims, walk
 from rnnc.graph.build.functions import DISTRIBUTIONS, FUNCTIONS
 from rnnc.graph.build.instance import Call, Instance
 from rnnc.graph.build.instantiate import axes_of, defined, mentioned
 from rnnc.graph.build.layers import Layer, Load, Models, Options, read_options
+from rnnc.graph.build.needed import needed
 from rnnc.graph.build.problems import Problems, head, listed, short, suggestion
 from rnnc.source import Label, Span
 from rnnc.syntax import tree
 
 MOST_STATEMENTS = 20_000
 MOST_NESTED = 40  # layers within layers
+TAKEN = {*FUNCTIONS, "split"}  # names that no model has
 
 
 def expand(
@@ -38,68 +41,9 @@ def expand(
     own = [s for s in statements if s.span.source.caller is None]
     if len(own) == len(statements) == len(model.statements):
         return model
-    statements = _needed(statements, problems)
+    statements = needed(statements, problems)
     problems.stop()
     return replace(model, statements=statements)
-
-
-def _needed(statements: Sequence[tree.Statement], problems: Problems) -> tuple[tree.Statement, ...]:
-    """What the model's own statements need, directly or not, of those that layers brought."""
-    givers: dict[str, list[object]] = {}
-    todo: list[str] = []
-    for s in statements:
-        if s.span.source.caller is None:
-            todo += mentioned(s)
-        match s:
-            case tree.AxisStatement(name=name):
-                givers[name] = []
-            case tree.DimStatement(dims=items) | tree.ParamStatement(items=items):
-                for item in items:
-                    givers.setdefault(item.name, []).append(item)
-            case _:
-                for name in defined(s):
-                    givers.setdefault(name, []).append(s)
-    wanted: set[str] = set()
-    while todo:
-        name = todo.pop()
-        if name not in wanted:
-            wanted.add(name)
-            for part in givers.get(name, ()):
-                todo += mentioned(part)
-    out: list[tree.Statement] = []
-    for s in statements:
-        if s.span.source.caller is None:
-            out.append(s)
-            continue
-        kept = _part(s, wanted)
-        if isinstance(kept, tree.TargetStatement):
-            name = kept.item.name.rpartition(".")[2]
-            problems.add(
-                "RNN019",
-                f"a layer's target `{name}` is not known where the layer is called, but "
-                "what it gives depends on it",
-                kept.item.span,
-                hint=f"make `{name}` an input",
-            )
-        elif kept is not None:
-            out.append(kept)
-    return tuple(out)
-
-
-def _part(s: tree.Statement, wanted: set[str]) -> tree.Statement | None:
-    """What is wanted of a statement."""
-    match s:
-        case tree.DimStatement(dims=dims):
-            some = tuple(d for d in dims if d.name in wanted)
-            return replace(s, dims=some) if some else None
-        case tree.ParamStatement(items=items):
-            few = tuple(i for i in items if i.name in wanted)
-            return replace(s, items=few) if few else None
-        case tree.AxisStatement(name=name):
-            return s if name in wanted else None
-        case tree.LatexStatement():
-            return s
-    return s if not wanted.isdisjoint(defined(s)) else None
 
 
 class _Expansion:
@@ -165,6 +109,10 @@ def _numbers(model: tree.Model) -> dict[str, int | None]:
     return {d.name: n if isinstance(n := whole.get(d.name), int) else None for d in dims}
 
 
+def _is_in(expr: tree.Expr, names: Container[str]) -> bool:
+    return isinstance(expr, tree.Name) and expr.name in names
+
+
 class _Caller:
     """One model whose calls are written out."""
 
@@ -172,11 +120,14 @@ class _Caller:
         self.expansion = expansion
         self.fail = expansion.fail
         self.model = model
+        self.file = file
         self.axes = axes_of(model.statements)
+        self.steps = {"t", "T", *self.axes, *self.axes.values()}
         self.sized = {s.name: s for s in model.statements if isinstance(s, tree.AxisStatement)}
         self.values = {n for s in model.statements for n in defined(s)}
         self.models = {m.name: (m, file) for m in file.models}
         self.named: dict[str, tuple[Layer, Options]] = {}
+        self.missing: set[str] = set()  # what a `use` names and does not find
         self.prefixes: dict[str, Span] = {}
         self.numbers: dict[str, int | None] = {}  # those of a layer differ from call to call
         if not expansion.trail:
@@ -208,8 +159,13 @@ class _Caller:
         return self.out
 
     def _check_names(self) -> None:
-        """Names with a dot are those of layers' values."""
+        """Names with a dot are those of layers' values, those of functions no models'."""
+        if len(self.expansion.trail) == 1:
+            for model in self.file.models:
+                self._is_free(model.name, model.span, TAKEN)
         for s in self.model.statements:
+            if isinstance(s, tree.LayerStatement):
+                self._is_free(s.name, s.span, {*TAKEN, *CONSTANTS, *self.steps})
             names = [s.name] if isinstance(s, tree.AxisStatement | tree.LayerStatement) else []
             for name in (*names, *defined(s)):
                 if "." in name and s.span.source.caller is None:
@@ -220,13 +176,27 @@ class _Caller:
                         hint = f"a boundary is given in the call: LSTM(…; {short_name}[0] = …)"
                     self.fail("RNN012", message, head(s.span), hint)
 
+    def _is_free(self, name: str, span: Span, taken: Container[str]) -> bool:
+        """Whether a layer can have the name; reports one that means something already."""
+        if name not in taken:
+            return True
+        why = "a function" if name in TAKEN else "a word of the language"
+        if name in self.steps:
+            why = "the number of a step, or of all steps"
+        self.fail("RNN012", f"`{name}` is {why}; choose another name", span)
+        return False
+
     def _use(self, s: tree.UseStatement, used: dict[str, Span]) -> None:
         for name in s.names:
             if name.name in used:
                 first = [(used[name.name], "first here")]
                 self.fail("RNN011", f"`{name.name}` is used twice", name.span, labels=first)
+            elif not self._is_free(name.name, name.span, TAKEN):
+                pass
             elif found := self.expansion.models.used(s, name, self.fail):
                 self.models[name.name] = found
+            else:
+                self.missing.add(name.name)
             used.setdefault(name.name, name.span)
 
     def _named(self, s: tree.LayerStatement) -> None:
@@ -239,12 +209,32 @@ class _Caller:
             return
         options = read_options(layer, s.call.options, self.numbers, self.fail)
         self.named[s.name] = layer, options
+        if not any(s.name == f for f in self._functions()):
+            self._check_uncalled(options)
         for level in range(1, (options.depth or 1) + 1):
             prefix = f"{s.name}.{level}" if options.depth else s.name
             label = Label(s.call.span, f"in this layer {layer.name}")
             call = Call(layer, options, label, level, prefix, prefix, only_shared=True)
             made = Instance(self.axes, self.sized, call, (), (), self.fail).statements()
             self.out += self.expansion.counted(made, s.span)
+
+    def _functions(self) -> set[str]:
+        """Everything that the model calls, layers among it."""
+        calls = (e for s in self.model.statements for e in walk(s) if isinstance(e, tree.Call))
+        return {call.function for call in calls}
+
+    def _check_uncalled(self, options: Options) -> None:
+        """What the options of a layer say, where no call of it would meet what is wrong."""
+        dims = Dims(self.model, self.expansion.sizes, Problems())  # its own are told later
+        dims.problems = self.expansion.problems
+        for option in options.dims.values():
+            assert option.value is not None
+            dims.shape_size(option.value)
+        known = {*self.values, *self.steps, *FUNCTIONS, *CONSTANTS}
+        for bound in options.bounds:
+            if unknown := sorted(mentioned(bound.value) - known):
+                hint = suggestion(unknown[0], self.values)
+                self.fail("RNN010", f"unknown name `{unknown[0]}`", bound.span, hint)
 
     def _take(self, name: str, span: Span) -> bool:
         """Whether no other layer has the name."""
@@ -277,6 +267,8 @@ class _Caller:
     def _layer(self, call: tree.Call) -> Layer | None:
         name = call.function
         if name not in self.models:
+            if name in self.missing or suggestion(name, self.missing):
+                return None  # told at the `use`
             hint = suggestion(name, [*self.models, *self.named])
             if self.expansion.models.in_library(call.span.source, name):
                 hint = f"it is in the library: use {name}"
@@ -340,6 +332,24 @@ class _Caller:
         for left, result in zip(s.left, results, strict=False):
             self.out.append(tree.Equation((left,), result, span=s.span))
 
+    def _too_many(self, call: tree.Call, layer: Layer) -> str | None:
+        """What further arguments were meant to be: sizes, options, states."""
+        count = len(layer.inputs)
+        more = call.args[count:]
+        before = ", ".join(short(a.span.text) for a in call.args[:count])
+        if any(isinstance(a, tree.Name) and a.name in {"backward", *layer.dims} for a in call.args):
+            return "options stand after a semicolon"
+        sizes = [d for d in layer.dims if d not in layer.told]
+        if sizes and any(isinstance(a, tree.Number) or _is_in(a, self.numbers) for a in more):
+            example = f"{call.function}({before}; {sizes[0]} = {short(more[0].span.text)})"
+            return f"sizes stand after a semicolon: {example}"
+        states = [n for n in layer.outputs if layer.own.get(n)]
+        if states and any(isinstance(a, tree.Indexed) for a in more):
+            first = ", ".join(("0", *layer.own[states[0]][1:]))
+            example = f"{call.function}({before}; {states[0]}[{first}] = …)"
+            return f"a layer has its own states; an initial one is given as {example}"
+        return None
+
     def _check_call(self, s: tree.Equation, call: tree.Call, layer: Layer) -> bool:
         """Whether a call has as many arguments and names as its layer."""
         first = s.left[0]
@@ -358,10 +368,7 @@ class _Caller:
             wanted = f"{count} argument{'' if count == 1 else 's'}"
             what = f" ({listed(names)})" if names else ""
             message = f"{layer.name} takes {wanted}{what}, not {len(call.args)}"
-            words = {"backward", *layer.dims}
-            meant = any(isinstance(a, tree.Name) and a.name in words for a in call.args)
-            why = "options stand after a semicolon" if meant else None
-            self.fail("RNN014", message, call.span, why)
+            self.fail("RNN014", message, call.span, self._too_many(call, layer))
             return False
         for left in s.left:
             if not all(isinstance(i, tree.Name) and i.name in self.axes for i in left.index):

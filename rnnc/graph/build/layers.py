@@ -30,6 +30,7 @@ class Layer:
         self.dims: dict[str, tree.Dim] = {}
         self.sized: dict[str, tree.AxisStatement] = {}  # axes with a length of their own
         self.own: dict[str, tuple[str, ...]] = {}  # the axes of each value
+        self.targets: set[str] = set()
         self.shared: set[str] = set()  # what calls of one named layer have in common
         for s in self.statements:
             self._collect(s)
@@ -56,8 +57,11 @@ class Layer:
                 self.shared |= {item.name for item in items}
             case tree.ConstStatement(item=item):
                 self.shared.add(item.name)
-            case tree.Argument(item=item) | tree.TargetStatement(item=item):
+            case tree.Argument(item=item):
                 self.own[item.name] = item.axes
+            case tree.TargetStatement(item=item):
+                self.own[item.name] = item.axes
+                self.targets.add(item.name)
             case tree.Equation(left=left):
                 for x in left:
                     if all(isinstance(i, tree.Name) and i.name in self.axes for i in x.index):
@@ -131,9 +135,16 @@ def _read_option(
     name, value, span = option.name, option.value, option.span
     if option.index:
         own = layer.own.get(name, ())
-        if len(own) == len(option.index):
+        if name in layer.targets:
+            what = f"`{name}` is a target of {layer.name}, which is observed where it is trained"
+            fail("RNN014", what, span, f"to give it in a call, make `{name}` an input")
+        elif own and all(isinstance(i, tree.Name) and i.name in own for i in option.index):
+            first = ", ".join(("0", *own[1:]))
+            what = f"`{_text(option)}` is every step, which {layer.name} itself gives"
+            fail("RNN026", what, span, f"a boundary lies outside, as in {name}[{first}] = …")
+        elif len(own) == len(option.index):
             return replace(out, bounds=(*out.bounds, option))
-        if own:
+        elif own:
             index = ", ".join(own)
             fail("RNN020", f"`{name}` of {layer.name} has the index [{index}]", span)
         elif name in layer.names:

@@ -20,6 +20,7 @@ from rnnc.graph.build.functions import (
 from rnnc.graph.build.kinds import check_condition
 from rnnc.graph.build.lower import Lowering
 from rnnc.graph.build.nodes import Node, walk_nodes
+from rnnc.graph.build.probable import check_probable
 from rnnc.graph.build.problems import (
     FOREIGN_DISTRIBUTIONS,
     Problems,
@@ -231,6 +232,8 @@ def check_objectives(found: Objectives, problems: Problems) -> None:
             if s.when.rank not in (0, None) and not s.when.bad:
                 message = f"`when` takes one flag, and this is {shape_text(s.when.shape)}"
                 problems.add("RNN031", message, s.when.span)
+    for o in found.observed.values():
+        check_probable(o.kind, o.parameters[0], problems)
 
 
 # ---------------------------------------------------------------- their Values

@@ -293,7 +293,7 @@ class Resolver(Calls):
             has = f"its axis is {listed(list(scope.axes))}"
             return self.fail("RNN020", f"this model has no axis for `{name}`", span, has)
         known = [*scope.variables, *scope.dims]
-        hint = self._apart(name) or suggestion(name, known)
+        hint = self.of_call(name) or self._apart(name) or suggestion(name, known)
         if hint is None and indexed:
             hint = f"give its equation, {name}[{next(iter(scope.axes))}] = …, or declare it: input"
         hint = hint or f"declare it: input, param, const or dim {name}, or give its equation"
@@ -340,6 +340,9 @@ class Resolver(Calls):
                 if len(expr.index) > len(v.axes)
                 else f"say at which step of each axis: {name}[{own}] is this one",
             )
+        if inside := scope.in_order(expr.index, v.axes):
+            message = f"the indices of `{name}` are {', '.join(v.axes)}, in this order"
+            return self.fail("RNN020", message, span, f"write {name}[{inside}]")
         at: list[tuple[str, Index]] = []
         axes: set[str] = set()
         for axis, item in zip(v.axes, expr.index, strict=True):

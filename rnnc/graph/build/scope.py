@@ -224,7 +224,7 @@ class Scope(Axes):
         for axis, item in zip(axes, left.index, strict=True):
             if isinstance(item, tree.Name) and item.name == axis:
                 continue
-            index = self.time_index(item, axis)
+            index = self.time_index(item, axis, left=True)
             if index is None:
                 return None
             found.append((axis, index, item))
