@@ -478,7 +478,7 @@ def test_compile_json(rnn):
     assert about["bytes"] == Path("m.onnx").stat().st_size
     assert about["inputs"][0] == {
         "name": "x", "role": "input", "dims": ["batch", "T", 2], "kind": "real", "limit": None,
-        "along": None, "own": [], "times": ["t"], "size": None,
+        "along": None, "own": [], "most": None, "times": ["t"], "size": None,
     }  # fmt: skip
     ran = rnn("compile", "bad.rnn", "-o", "m.onnx", "--format", "json")
     assert ran.code == 1
