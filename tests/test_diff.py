@@ -357,7 +357,8 @@ param W : [m, n], U : [m, m], b, h_in : [m], E : [3, m], c : []
     ],
 )  # fmt: skip
 def test_latex(text: str, wanted: str) -> None:
-    spec = model(f"{DECLARED}on[0] = 1 < 2\nr[t] = {text}\noutput r")
+    edge = "on[0] = 1 < 2\n" if "on[t-1]" in text else ""
+    spec = model(f"{DECLARED}{edge}r[t] = {text}\noutput r")
     assert f"  r_t &= {wanted}\n" in show_latex(spec.system)
 
 

@@ -175,7 +175,7 @@ def test_onnxruntime_sees_one_batch() -> None:
         "h[t] = tanh(U x[t] + 0.5 * h[t+1])",  # backward
         "h[t] = tanh(U x[t] + 0.5 * h[t+1] - 0.2 * h[t+2])\nh[T+1] = 0.3",
         "h[t] = tanh(U x[t-3] + x[t-1] * x[t+2])",  # shifts of an input, no loop
-        "h[t] = tanh(U x[t-1] + x[t-2] + 0.5 * h[t-1])\nx[0] = 1\nx[-1] = 2\nx[-2] = 3",
+        "h[t] = tanh(U x[t-1] + x[t-2] + 0.5 * h[t-1])\nx[0] = 1\nx[-1] = 2",
         "h[t] = tanh(x[t-1] + 0.5 * h[t-1])\ng[t] = x[t-1] - g[t-1]",
         "h[t] = tanh(x[t] + 0.5 * h[t-1])\ng[t] = tanh(x[t] + 0.5 * g[t+1])\no[t] = g[t] * h[t]",
         "s[t] = s[t-1] + sum(x[t])\nh[t] = s[t] + s[T] + s[1] * x[2] + s[T-1]",

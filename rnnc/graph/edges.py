@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Kind, Read, Type
+from rnnc.graph.types import FIRST, Bound, Kind, Read, Type, sign
 
 ZERO: dict[Kind, float | int | bool] = {"real": 0.0, "index": 0, "flag": False}
 
@@ -44,6 +44,22 @@ def edge(
         values.setdefault(name, Value(name, "copy", (bound,), type_, system.ordered(axes)))
         bound = Read(name)
     return bound
+
+
+def is_met(system: System, value: Value, bound: Bound) -> bool:
+    """Whether any read may get as far as a boundary of a value."""
+    reads = [data["read"] for _, _, data in system.graph.out_edges(value.name, data=True)]
+    reads += [r for d in system.targets.values() for r in d.all_reads if r.source == value.name]
+    before = bound.step.base == FIRST
+    for r in reads:
+        index = r.index(bound.axis)
+        # from the other end it is met in a sequence that is short enough
+        across = index.fixed and index.base != bound.step.base
+        further = index.offset if across else index.offset - bound.step.offset
+        way = sign(further)
+        if way is None or (way != 0 and (way < 0) == before) or (way == 0 and not across):
+            return True
+    return False
 
 
 def _text(r: Read) -> str:

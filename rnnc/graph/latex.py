@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnnc.graph.algebra import AND, ATOM, COMPARE, NOT, OR, POWER, PRODUCT, SUM, TERM, Part
+from rnnc.graph.edges import is_met
 from rnnc.graph.equations import LIKELIHOODS, averaged, is_square, is_squared_error, is_stretch
 from rnnc.graph.latex_names import parts_of, size_latex, symbol, word_symbol
 from rnnc.graph.notation import Printer, constant_part, size_text
@@ -123,7 +124,9 @@ class LatexPrinter(Printer):
 
     def boundaries(self, value: Value) -> list[str]:
         return [
-            f"{self.left(value, {b.axis: b.step})} &= {self._boundary(b)}" for b in value.bounds
+            f"{self.left(value, {b.axis: b.step})} &= {self._boundary(b)}"
+            for b in value.bounds
+            if is_met(self.system, value, b)
         ]
 
     def left(self, value: Value, at: Mapping[str, Index] | None = None) -> str:

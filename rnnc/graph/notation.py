@@ -28,6 +28,7 @@ from rnnc.graph.algebra import (
     summed,
     transposed,
 )
+from rnnc.graph.edges import is_met
 from rnnc.graph.equations import LIKELIHOODS, arrange, is_square, is_squared_error, is_stretch
 from rnnc.graph.ops import LEAVES, REDUCTIONS
 from rnnc.graph.system import System, Value
@@ -159,7 +160,11 @@ class Printer:
 
     def boundaries(self, value: Value) -> list[str]:
         """``h[0] = …``, one for each boundary."""
-        return [f"{self.left(value, {b.axis: b.step})} = {self._boundary(b)}" for b in value.bounds]
+        return [
+            f"{self.left(value, {b.axis: b.step})} = {self._boundary(b)}"
+            for b in value.bounds
+            if is_met(self.system, value, b)
+        ]
 
     def operands(self, value: Value) -> Iterator[Read]:
         """The reads in the equation as it is printed: those of inlined values in their place."""

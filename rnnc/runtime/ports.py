@@ -139,7 +139,8 @@ def ports_of(
 
     own = {plan.length_names[axis_of(p.name)]: p.name for p in plan.inputs if p.role == ROLE}
 
-    named = ((plan.length_names[axis], size) for axis, size in plan.axes.items())
+    times = ((axis, size) for axis, size in plan.axes.items() if axis != BATCH)
+    named = ((plan.length_names[axis], size) for axis, size in times)
     fixed = {length: size for length, size in named if isinstance(size, int)}
 
     def info(p: _Port) -> PortInfo:
