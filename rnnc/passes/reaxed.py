@@ -26,27 +26,37 @@ def reaxed(system: System, values: Mapping[str, Value]) -> System:
 
 def _settled(system: System, values: dict[str, Value]) -> dict[str, Value]:
     while True:
-        grown = {n: system.ordered(_axes(v, values)) for n, v in values.items()}
-        changed = [n for n, axes in grown.items() if axes != values[n].axes]
-        values |= {n: replace(values[n], axes=grown[n]) for n in changed}
-        if not changed:
-            wide = [v for v in values.values() if not _bound_axes(v, values) <= set(v.axes)]
-            if not wide:
-                return values
-            for v in wide:  # an operation varies over what it reads, a copy over more
-                inner = fresh(f"{v.name}.each", values)
-                values[inner] = replace(v, name=inner, bounds=())
-                axes = system.ordered({*v.axes, *_bound_axes(v, values)})
-                values[v.name] = replace(v, op="copy", reads=(Read(inner),), axes=axes, attrs=())
+        found = _found(values)
+        values = {n: replace(v, axes=system.ordered(found[n])) for n, v in values.items()}
+        wide = [v for v in values.values() if not _bound_axes(v, values) <= set(v.axes)]
+        if not wide:
+            return values
+        for v in wide:  # an operation varies over what it reads, a copy over more
+            inner = fresh(f"{v.name}.each", values)
+            values[inner] = replace(v, name=inner, bounds=())
+            axes = system.ordered({*v.axes, *_bound_axes(v, values)})
+            values[v.name] = replace(v, op="copy", reads=(Read(inner),), axes=axes, attrs=())
 
 
-def _axes(v: Value, values: Mapping[str, Value]) -> set[str]:
-    if v.op in LEAVES:
-        return set(v.axes)
-    axes = {a for r in v.reads for a in read_axes(values[r.source].axes, r)}
-    if v.op == "copy":
-        axes |= set(v.axes)
-    return axes if v.op in NORMALISING else axes - set(v.over)
+def _found(values: Mapping[str, Value]) -> dict[str, set[str]]:
+    """The axes of each value: all that come to it from what it reads, then less what nothing it
+    reads has. Each sweep only adds, or only takes away, so that both end."""
+    found = {n: set(v.axes) for n, v in values.items()}
+    computed = {n: v for n, v in values.items() if v.op not in LEAVES}
+    for growing in (True, False):
+        changed = True
+        while changed:
+            changed = False
+            for name, v in computed.items():
+                axes = {a for r in v.reads for a in read_axes(found[r.source], r)}
+                axes = axes if v.op in NORMALISING else axes - set(v.over)
+                if growing or v.op == "copy":
+                    axes |= found[name]
+                else:
+                    axes &= found[name]
+                if axes != found[name]:
+                    found[name], changed = axes, True
+    return found
 
 
 def _bound_axes(v: Value, values: Mapping[str, Value]) -> set[str]:
