@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from statistics import median
+from typing import Any
 
 #: A round calls a function so often that the calls together last at least this long.
 ROUND_SECONDS = 0.02
@@ -122,3 +123,11 @@ def _time(function: Callable[[], object], count: int) -> float:
     for _ in range(count):
         function()
     return time.perf_counter() - start
+
+
+def check_gradients(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Before anything is timed: gradients (``d_…``) agree to 1e-3 of the largest entry."""
+    for param, gradient in wanted.items():
+        if param.startswith("d_"):
+            error = float(abs(found[param] - gradient).max()) / float(abs(gradient).max())
+            assert error < 1e-3, (name, param, error)
