@@ -99,6 +99,17 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Note:
+    """How a place was understood that might have meant something else."""
+
+    message: str
+    span: Span
+
+    def __str__(self) -> str:
+        return f"{self.span}: {self.message}"
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One problem in a spec, in the user's words, with its place.
 
@@ -233,6 +244,7 @@ CODES: dict[str, str] = {
     "RNN001": "unexpected text",
     "RNN002": "text too large or too deeply nested",
     "RNN003": "not a text file",
+    "RNN004": "LaTeX that cannot be read",
     # names
     "RNN010": "unknown name",
     "RNN011": "name defined twice",
@@ -267,6 +279,4 @@ CODES: dict[str, str] = {
     "RNN041": "not constant",
     "RNN042": "not causal",
     "RNN043": "name of a gradient",
-    # parsed already, given a meaning by later versions
-    "RNN092": "LaTeX",
 }

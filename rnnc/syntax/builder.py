@@ -15,14 +15,12 @@ from lark import Token, Tree
 
 from rnnc.source import Diagnostic, Source, Span, SpecError
 from rnnc.syntax import names, scan, tree
+from rnnc.syntax.latex.arrange import LatexError
+from rnnc.syntax.latex.parse import parse_latex
+from rnnc.syntax.signs import DASHES, operator
 
 MAX_WHOLE = 2**63 - 1
 RESERVED = frozenset({"if", "else", "and", "or", "not"})
-
-_DASHES = dict.fromkeys(map(ord, "−‐‑‒–—"), "-")
-_TIMES = {"⊙": "*", "∘": "*", "×": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/"}
-_COMPARE = {"≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!="}
-_WORDS = {"∨": "or", "∧": "and", "¬": "not"}
 
 Node = TypeVar("Node")
 
@@ -44,12 +42,6 @@ class ModelHeader(NamedTuple):
 
     name: str
     span: Span
-
-
-def operator(text: str) -> str:
-    """The ASCII form of an operator's token."""
-    plain = unicodedata.normalize("NFKC", text).translate(_DASHES)
-    return _TIMES.get(plain) or _COMPARE.get(plain) or _WORDS.get(plain) or plain
 
 
 class Builder:
@@ -264,8 +256,22 @@ class Builder:
     def _left(self, children: list[Child], span: Span) -> object:
         return tree.Left(self._text(children[0]), self._expressions(children), span=span)
 
+    def _function(self, children: list[Child], span: Span) -> object:
+        return tree.FunctionStatement(self._nodes(children, tree.NamedFunction), span=span)
+
+    def _function_item(self, children: list[Child], span: Span) -> object:
+        name, function = self._names(children, "NAME")
+        return tree.NamedFunction(name, function, span=span)
+
     def _latex(self, children: list[Child], span: Span) -> object:
-        return tree.LatexStatement(str(children[0])[2:-2], span=span)
+        inner = Span(span.source, span.start + 2, span.end - 2)
+        try:
+            rows, unread = parse_latex(inner.text)
+        except LatexError as error:
+            end = max(error.end, error.start + 1)
+            place = Span(span.source, inner.start + error.start, inner.start + end)
+            raise self._fail("RNN004", error.message, place, error.hint) from None
+        return tree.LatexStatement(inner.text, rows, unread, span=inner)
 
     # -------------------------------------------------------------- types
 
@@ -290,7 +296,7 @@ class Builder:
     def _number(self, children: list[Child], span: Span) -> object:
         (token,) = children
         assert isinstance(token, Token)
-        text = unicodedata.normalize("NFKC", token).translate(_DASHES)
+        text = unicodedata.normalize("NFKC", token).translate(DASHES)
         shown = token if len(token) <= 20 else f"{token[:17]}..."
         if text.isdigit():
             # 19 digits hold 2**63 - 1; longer ones are not even converted, which takes time

@@ -15,8 +15,8 @@ from functools import cached_property
 from lark import Token
 
 from rnnc.source import Diagnostic, Source, Span
-from rnnc.syntax.builder import operator
 from rnnc.syntax.scan import KEYWORDS
+from rnnc.syntax.signs import operator
 
 _NAMES = ("NAME", "INDEXED_NAME", "CALL_NAME")
 _RESERVED = ("IF", "ELSE", "AND", "OR", "NOT")

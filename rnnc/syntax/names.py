@@ -65,3 +65,15 @@ def foreign_character(text: str) -> str | None:
         if not re.fullmatch(r"[A-Za-z0-9_'.]+", plain):
             return c
     return None
+
+
+# The functions of the language; what each means is a table of graph/build.
+FUNCTIONS = frozenset(
+    (
+        *("sigmoid", "sigma", "tanh", "relu", "exp", "log", "sqrt", "abs", "sin", "cos"),
+        *("softplus", "floor", "sign", "where", "silu", "gelu", "elu", "hardsigmoid", "clip"),
+        *("sum", "mean", "norm", "softmax", "logsumexp", "argmax", "min", "max"),
+        *("dot", "outer", "diag", "stop_gradient", "eye", "arange", "repeat", "onehot", "slice"),
+        *("dropout", "nll", "cross_entropy", "squared_error", "split"),
+    )
+)

@@ -17,6 +17,8 @@ from rnnc.source import Diagnostic, Source, Span, SpecError
 from rnnc.syntax import tree
 from rnnc.syntax.builder import Builder, ModelHeader
 from rnnc.syntax.explain import Failure, explain
+from rnnc.syntax.functions import name_functions
+from rnnc.syntax.latex.read import read_latex
 from rnnc.syntax.scan import MAX_DIAGNOSTICS, Scan, check_text, read_source, scan
 
 __all__ = ["parse", "parse_expression", "read_source"]
@@ -52,7 +54,10 @@ def parse(source: Source) -> tree.File:
         diagnostics += _check_models(source, statements)
     if diagnostics:
         raise SpecError(sorted(diagnostics, key=lambda d: d.span.start if d.span else 0))
-    return tree.File(_models(source, pieces, statements), source)
+    models = _models(source, pieces, statements, diagnostics)
+    if diagnostics:
+        raise SpecError(sorted(diagnostics, key=lambda d: d.span.start if d.span else 0))
+    return tree.File(models, source)
 
 
 def parse_expression(text: str, name: str = "<text>") -> tree.Expr:
@@ -132,9 +137,13 @@ _START = "a spec starts with a line `model Name`"
 
 
 def _models(
-    source: Source, pieces: Scan, statements: list[ModelHeader | tree.Statement]
+    source: Source,
+    pieces: Scan,
+    statements: list[ModelHeader | tree.Statement],
+    diagnostics: list[Diagnostic],
 ) -> tuple[tree.Model, ...]:
     docs = _comment_blocks(source, pieces)
+    names = [s.name for s in statements if isinstance(s, ModelHeader)]
     models: list[tree.Model] = []
     header: ModelHeader | None = None
     body: list[tree.Statement] = []
@@ -143,7 +152,11 @@ def _models(
         if header is not None:
             span = header.span.to(body[-1].span) if body else header.span
             doc = docs.get(header.span.line - 1, "")
-            models.append(tree.Model(header.name, doc, tuple(body), span=span))
+            written, notes, wrong = read_latex(body, names)
+            diagnostics.extend(wrong)
+            written, wrong = name_functions(written)
+            diagnostics.extend(wrong)
+            models.append(tree.Model(header.name, doc, written, notes, span=span))
 
     for statement in statements:
         if isinstance(statement, ModelHeader):

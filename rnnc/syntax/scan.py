@@ -21,7 +21,7 @@ MAX_DIAGNOSTICS = 100
 
 KEYWORDS = (
     *("model", "dim", "axis", "input", "param", "const"),
-    *("target", "loss", "metric", "output", "use", "layer"),
+    *("target", "loss", "metric", "output", "use", "layer", "function"),
 )
 PARTNER = dict(zip("([{（［", ")]}）］", strict=True))
 _CLOSES = {")": "(", "）": "(", "]": "[", "］": "[", "}": "{"}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rnnc.source import Source, Span
+from rnnc.source import Note, Source, Span
+from rnnc.syntax.latex.marks import Row
 
 
 def _span() -> Span:
@@ -85,9 +86,13 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Factors side by side, or joined by ``@`` or ``·``: ``W x[t]``; at least two."""
+    """Factors side by side, or joined by ``@`` or ``·``: ``W x[t]``; at least two.
+
+    With ``entries`` (in LaTeX) the product of two vectors is that of their entries.
+    """
 
     factors: tuple[Expr, ...]
+    entries: bool = False
     span: Span = _span()
 
 
@@ -288,6 +293,23 @@ class LayerStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFunction:
+    """``f = tanh`` of a ``function`` statement."""
+
+    name: str
+    function: str
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStatement:
+    """What papers call functions: ``function f = tanh, g = softmax``."""
+
+    functions: tuple[NamedFunction, ...]
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class Argument:
     """An input of a layer and what it is in a call. No text spells it: it takes the place of
     the ``input`` where calls are written out."""
@@ -299,9 +321,12 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class LatexStatement:
-    """``$$ … $$``, the text between the dollar signs as it stands."""
+    """``$$ … $$``: the text between the dollar signs, what stands on the paper, and the places
+    of what is left out. Once a model's names are known, equations take its place."""
 
     text: str
+    rows: tuple[Row, ...] = field(compare=False, repr=False)
+    unread: tuple[tuple[int, int], ...] = field(compare=False, repr=False)
     span: Span = _span()
 
 
@@ -318,6 +343,7 @@ Statement = (
     | OutputStatement
     | UseStatement
     | LayerStatement
+    | FunctionStatement
     | Argument
     | LatexStatement
 )
@@ -325,11 +351,13 @@ Statement = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One ``model``: its documentation is the comment block above it, without the ``#``."""
+    """One ``model``: its documentation is the comment block above it, without the ``#``;
+    ``notes`` tell how its LaTeX was read."""
 
     name: str
     doc: str
     statements: tuple[Statement, ...]
+    notes: tuple[Note, ...] = field(default=(), compare=False, repr=False)
     span: Span = _span()
 
 

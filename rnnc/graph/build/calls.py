@@ -30,9 +30,6 @@ class Calls(ABC):
     @abstractmethod
     def fail(self, code: str, message: str, span: Span, hint: str | None = None) -> Node: ...
 
-    @abstractmethod
-    def later(self, code: str, what: str, span: Span) -> Node: ...
-
     def call(self, expr: tree.Call) -> Node:
         """The node of a call."""
         name, span = expr.function, expr.span
@@ -78,7 +75,7 @@ class Calls(ABC):
         if expr.over:
             axis = tree.Name(expr.over[0], span=span)
             left = tree.Indexed(name, (axis,), span=_before_call(span))
-        return whole_node("product", span, self.node(left), self.node(expr.args[0]))
+        return whole_node("product", span, self.node(left), self.node(expr.args[0]), entries=False)
 
     def of_call(self, name: str) -> str | None:
         """What a call of a layer has, where ``f.q`` is none of it."""

@@ -253,8 +253,6 @@ class Instance:
                     known = (None, *self.caller_axes, *(f.name for f in self.fresh))
                     if self.axes[name] not in known:
                         out.append(self.rename.statement(s))
-                case tree.LatexStatement() if not self.call.only_shared:
-                    out.append(replace(s, span=self.rename.span(s.span)))
                 case tree.Equation() | tree.Argument() | tree.TargetStatement():
                     if not self.call.only_shared:
                         made = self.rename.statement(s)

@@ -135,7 +135,7 @@ class Renaming:
             case tree.Binary():
                 return self._binary(e)
             case tree.Product(factors=factors):
-                return tree.Product(tuple(map(self.expr, factors)), span=span)
+                return replace(e, factors=tuple(map(self.expr, factors)), span=span)
             case tree.Transpose(operand=operand):
                 return tree.Transpose(self.expr(operand), span=span)
             case tree.Concat(items=items):

@@ -287,6 +287,9 @@ class Lowering:
             return self.emit(
                 "mul", (self.coerce(left, kind), self.coerce(right, kind)), (), node.span
             )
+        if node.is_entries:
+            reads = (self.coerce(left, "real"), self.coerce(right, "real"))
+            return self.emit("mul", reads, (), node.span)
         if left.is_row and right.rank == 1 and not right.is_row:
             letters = ("i", "i", "")
         elif left.rank == 1 and right.is_row:

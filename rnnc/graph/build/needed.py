@@ -64,6 +64,4 @@ def _part(s: tree.Statement, wanted: set[str]) -> tree.Statement | None:
             return replace(s, items=few) if few else None
         case tree.AxisStatement(name=name):
             return s if name in wanted else None
-        case tree.LatexStatement():
-            return s
     return s if not wanted.isdisjoint(defined(s)) else None

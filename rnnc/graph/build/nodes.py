@@ -74,6 +74,12 @@ class Node:
             return left.is_row and right.rank == 2
         return False
 
+    @property
+    def is_entries(self) -> bool:
+        """Whether it is a product of two vectors, entry by entry, as LaTeX writes it."""
+        plain = all(a.rank == 1 and not a.is_row for a in self.args)
+        return self.op == "product" and bool(self.attrs["entries"]) and plain
+
 
 def walk_nodes(roots: list[Node]) -> list[Node]:
     """All nodes below the roots, operands before their readers, each once."""

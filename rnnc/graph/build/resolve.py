@@ -39,21 +39,6 @@ class Resolver(Calls):
     def __init__(self, scope: Scope):
         self.scope = scope
         self.problems = scope.problems
-        self.latex = False
-        self._later_statements()
-
-    def _later_statements(self) -> None:
-        for s in self.scope.model.statements:
-            if isinstance(s, tree.LatexStatement):
-                self.latex = True
-                self.later("RNN092", "LaTeX equations (`$$`)", s.span)
-
-    def later(self, code: str, what: str, span: Span) -> Node:
-        """What is part of the language, but not of this version."""
-        hint = {
-            "RNN092": "write the equation in plain form, such as h[t] = tanh(W h[t-1] + b)",
-        }[code]
-        return self.fail(code, f"{what} are not compiled by this version", span, hint)
 
     # ---------------------------------------------------------------- variables
 
@@ -225,7 +210,9 @@ class Resolver(Calls):
                 # from the right: A B x is two matrix-vector products
                 node = self.node(factors[-1])
                 for factor in reversed(factors[:-1]):
-                    node = whole_node("product", factor.span.to(span), self.node(factor), node)
+                    place = factor.span.to(span)
+                    left = self.node(factor)
+                    node = whole_node("product", place, left, node, entries=expr.entries)
                 return node
             case tree.Transpose(operand=operand):
                 return whole_node("transpose", span, self.node(operand))
@@ -284,8 +271,6 @@ class Resolver(Calls):
 
     def _unknown(self, name: str, span: Span, indexed: bool = False) -> Node:
         scope = self.scope
-        if self.latex:
-            return self.bad(span)  # it may well be defined there
         if span.source.caller is not None:
             name = head(span).text  # as the layer says it
             return self.fail("RNN010", f"unknown name `{name}`", head(span))

@@ -26,8 +26,13 @@ def _takes(self: Inference, node: Node, rank: int, name: str) -> Shape | None:
 
 
 def _map(self: Inference, node: Node) -> None:
-    shapes = [self.shape(a) for a in node.args]
     _check_power(self, node)
+    _entries(self, node)
+
+
+def _entries(self: Inference, node: Node) -> None:
+    """Entry by entry; numbers and lengths of 1 stretch."""
+    shapes = [self.shape(a) for a in node.args]
     result = self.shape(node)
     if result == ():
         for a in node.args:
@@ -99,6 +104,8 @@ def _product(self: Inference, node: Node) -> None:
     elif len(a) == 2 and len(b) in (1, 2):
         self.unify(a[1], b[0])
         self.give(node, (a[0], *b[1:]))
+    elif node.is_entries:
+        _entries(self, node)
     elif len(a) == 1 and len(b) == 1:
         raise Mismatch("RNN032")
     else:
@@ -359,6 +366,10 @@ def guess_matrix(self: Inference, node: Node) -> bool:
     b, r = self.shape(node.args[1]), self.shape(node)
     if not b or (r is not None and len(r) != len(b)):
         return False
+    before = node.args[0].variable
+    if node.attrs["entries"] and len(b) == 1 and before is not None and before.axes:
+        self.give(node.args[0], b)  # in LaTeX `z_t h_t` is more likely a gate
+        return True
     self.give(node.args[0], (r[0] if r else self.new_size(), b[0]))
     return True
 

@@ -1,0 +1,61 @@
+"""Functions by the letters that papers give them: ``function f = tanh`` makes ``f(x)`` ``tanh(x)``.
+
+The names are put in here, so that nothing after the parser knows of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from rnnc.source import Diagnostic, Label, Span
+from rnnc.syntax import tree
+from rnnc.syntax.names import FUNCTIONS
+
+
+def name_functions(
+    statements: Sequence[tree.Statement],
+) -> tuple[tuple[tree.Statement, ...], list[Diagnostic]]:
+    """The statements with functions called by their own names, and what is wrong."""
+    named = [f for s in statements if isinstance(s, tree.FunctionStatement) for f in s.functions]
+    if not named:
+        return tuple(statements), []
+    diagnostics: list[Diagnostic] = []
+    known: dict[str, tree.NamedFunction] = {}
+    for f in named:
+        if f.name in FUNCTIONS:
+            message = f"`{f.name}` is a function of the language; choose another name"
+            diagnostics.append(Diagnostic("RNN012", message, f.span))
+        elif f.name in known:
+            labels = (Label(known[f.name].span, "first here"),)
+            message = f"the function `{f.name}` is named twice"
+            diagnostics.append(Diagnostic("RNN011", message, f.span, labels))
+        elif f.function not in FUNCTIONS - {"split"}:
+            near = difflib.get_close_matches(f.function, sorted(FUNCTIONS), 1, 0.6)
+            hint = f"did you mean `{near[0]}`?" if near else None
+            hint = hint or "any function of the language may stand here, such as tanh or softmax"
+            message = f"unknown function `{f.function}`"
+            diagnostics.append(Diagnostic("RNN013", message, f.span, hint=hint))
+        known.setdefault(f.name, f)
+    functions = {name: f.function for name, f in known.items()}
+    rest = [s for s in statements if not isinstance(s, tree.FunctionStatement)]
+    return tuple(_renamed(s, functions) for s in rest), diagnostics
+
+
+def _renamed(part: Any, functions: Mapping[str, str]) -> Any:
+    """The same tree, its calls renamed."""
+    if isinstance(part, tuple):
+        return tuple(_renamed(p, functions) for p in part)
+    if not is_dataclass(part) or isinstance(part, Span | type | tree.LatexStatement):
+        return part
+    changed = {}
+    for f in fields(part):
+        before = getattr(part, f.name)
+        after = _renamed(before, functions)
+        if after is not before:
+            changed[f.name] = after
+    if isinstance(part, tree.Call) and part.function in functions:
+        changed["function"] = functions[part.function]
+    return replace(part, **changed) if changed else part

@@ -1,0 +1,291 @@
+"""From the text of an equation to marks, or to an error at its place."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, cast
+
+from lark import Lark, Token, Transformer_NonRecursive
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from rnnc.resources import grammar_text
+from rnnc.syntax.latex import commands, marks
+from rnnc.syntax.latex.arrange import Arrange, LatexError
+from rnnc.syntax.names import normalise_name
+from rnnc.syntax.signs import operator
+
+_COMPARE = {
+    **{"lt": "<", "gt": ">", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">="},
+    **{"geqslant": ">=", "ne": "!=", "neq": "!="},
+}
+
+
+@cache
+def grammar() -> Lark:
+    """The parser of equations, built on first use."""
+    return Lark(
+        grammar_text("latex.lark"),
+        parser="lalr",
+        lexer="basic",
+        start="equations",
+        postlex=Arrange(),
+        maybe_placeholders=False,
+    )
+
+
+def parse_latex(text: str) -> tuple[tuple[marks.Row, ...], tuple[tuple[int, int], ...]]:
+    """The rows of an equation, and the places of what was left out (``\\text{for all } t``).
+
+    :raises LatexError: it cannot be read.
+    """
+    parser = grammar()
+    try:
+        parsed = parser.parse(text)
+    except UnexpectedToken as error:
+        raise _unexpected(text, error) from None
+    except UnexpectedCharacters as error:
+        at = cast(int, error.pos_in_stream)
+        hint = {"\\": "a command is a \\ and letters", "$": "`$` ends an equation"}
+        message = f"`{text[at]}` has no meaning in an equation"
+        raise LatexError(message, at, at + 1, hint.get(text[at])) from None
+    except UnexpectedInput as error:  # the text ended
+        raise LatexError("the equation ends too early", len(text), len(text)) from error
+    rows = cast("tuple[marks.Row, ...]", Marks(text).transform(parsed))
+    arranged = cast(Arrange, parser.options.postlex)
+    return rows, tuple(arranged.unread)
+
+
+def _unexpected(text: str, error: UnexpectedToken) -> LatexError:
+    token = error.token
+    if token.type == "$END":
+        end = len(text.rstrip())
+        if not text.strip():
+            return LatexError("an equation is missing", 0, 0, "write it between `$$` and `$$`")
+        return LatexError("the equation ends where a value should follow", max(0, end - 1), end)
+    start, end = token.start_pos or 0, token.end_pos or 0
+    shown = text[start:end] if len(text[start:end]) < 30 else f"{text[start : start + 27]}..."
+    hints = {
+        "SUB": "one `_` to a letter, what belongs together in braces: h_{f,t}",
+        "SUP": "one `^` to a letter, what belongs together in braces: h^{(t-1)}",
+        "RBRACE": "a value is missing before it",
+        "EQUALS": "`=` compares within brackets and conditions alone",
+        "PLUS": "a `+` needs a value on its left",
+        "AMP": "`&` aligns equations, and separates the columns of cases and matrices",
+        "NEWROW": "the row before it is not complete",
+        "SEMICOLON": "equations are separated by `\\\\`",
+        "DOT": "a dot needs values on both sides",
+    }
+    return LatexError(f"`{shown}` cannot stand here", start, end, hints.get(token.type))
+
+
+def _sign(token: Token) -> marks.Mark:
+    """One sign that is a value, or part of a name."""
+    start, end = token.start_pos or 0, token.end_pos or 0
+    text = str(token)
+    match token.type:
+        case "ARGUMENT" | "LETTERS":
+            kind = "number" if text.isdecimal() else "letters"
+            return marks.Sign(start, end, normalise_name(text), kind)
+        case "NUMBER":
+            return marks.Sign(start, end, text, "number")
+        case "WORD":
+            return marks.Sign(start, end, normalise_name(text), "word")
+        case "SYMBOL":
+            return marks.Sign(start, end, text, "symbol")
+        case "FUNCTION":
+            return marks.Sign(start, end, text, "function")
+        case "DOTS":
+            return marks.Dots(start, end)
+    raise AssertionError(token.type)
+
+
+class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
+    """Makes the marks of Lark's tree; tokens that only separate are dropped on the way."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.text = text
+
+    def __default__(self, data: object, children: list[Any], meta: object) -> Any:
+        raise AssertionError(data)
+
+    # -------------------------------------------------------------- rows
+
+    def equations(self, parts: list[Any]) -> tuple[marks.Row, ...]:
+        return tuple(p for p in parts if isinstance(p, marks.Row))
+
+    def row(self, parts: list[Any]) -> marks.Row:
+        items = tuple(p for p in parts if isinstance(p, marks.Item))
+        return marks.Row(*_extent(parts), items)
+
+    def item(self, parts: list[Any]) -> marks.Item:
+        sides = tuple(map(_mark, parts[::2]))
+        kinds = {"EQUALS": "=", "SIM": "~", "IN": "in"}
+        relations = tuple(kinds.get(t.type) or _comparison(t) for t in parts[1::2])
+        return marks.Item(*_extent(parts), sides, relations)
+
+    # -------------------------------------------------------------- expressions
+
+    def logic(self, parts: list[Any]) -> marks.Mark:
+        word = "or" if parts[1].type == "LOR" else "and"
+        return marks.Logic(*_extent(parts), word, (_mark(parts[0]), _mark(parts[2])))
+
+    def negated(self, parts: list[Any]) -> marks.Mark:
+        return marks.Logic(*_extent(parts), "not", (_mark(parts[1]),))
+
+    def compare(self, parts: list[Any]) -> marks.Mark:
+        sign = "==" if parts[1].type == "EQUALS" else _comparison(parts[1])
+        return marks.Compare(*_extent(parts), sign, _mark(parts[0]), _mark(parts[2]))
+
+    def sum(self, parts: list[Any]) -> marks.Mark:
+        signs, terms, sign = [], [], "+"
+        for part in parts:
+            if isinstance(part, Token) and part.type in ("PLUS", "MINUS"):
+                sign = "+" if part.type == "PLUS" else "-"
+            else:
+                terms.append(_mark(part))
+                signs.append(sign)
+        return marks.Sum(*_extent(parts), tuple(terms), tuple(signs))
+
+    def times(self, parts: list[Any]) -> marks.Mark:
+        first, sign, rest = parts
+        signs = {"ENTRIES": "⊙", "STAR": "*", "SLASH": "/", "MOD": "%"}
+        rest = _mark(rest)
+        if isinstance(rest, marks.Times):  # in brackets it would be a Bracket
+            found = (_mark(first), *rest.parts), (signs[sign.type], *rest.signs)
+        else:
+            found = (_mark(first), rest), (signs[sign.type],)
+        return marks.Times(*_extent(parts), *found)
+
+    def total(self, parts: list[Any]) -> marks.Mark:
+        scripts = tuple(p for p in parts if isinstance(p, marks.Script))
+        return marks.Total(*_extent(parts), scripts, _mark(parts[-1]))
+
+    def product(self, parts: list[Any]) -> marks.Mark:
+        first, last = _mark(parts[0]), _mark(parts[-1])
+        # a product in brackets would be a Bracket
+        factors = first.factors if isinstance(first, marks.Product) else (first,)
+        dotted = first.dotted if isinstance(first, marks.Product) else frozenset()
+        if len(parts) == 3:
+            dotted = dotted | {len(factors)}
+        return marks.Product(*_extent(parts), (*factors, last), dotted)
+
+    def scripted(self, parts: list[Any]) -> marks.Mark:
+        scripts = tuple(p for p in parts[1:] if isinstance(p, marks.Script))
+        primes = sum(p.primes for p in parts[1:] if isinstance(p, marks.Scripted))
+        body = _mark(parts[0])
+        return marks.Scripted(*_extent(parts), body, scripts, primes)
+
+    def below(self, parts: list[Any]) -> marks.Mark:
+        return self._script(parts, above=False)
+
+    def above(self, parts: list[Any]) -> marks.Mark:
+        return self._script(parts, above=True)
+
+    def _script(self, parts: list[Any], above: bool) -> marks.Mark:
+        argument = _mark(parts[1])
+        braces = isinstance(argument, marks.Bracket) and argument.kind == "{"
+        items = argument.items if braces else (argument,)  # type: ignore[attr-defined]
+        return marks.Script(*_extent(parts), above, items)
+
+    def prime(self, parts: list[Any]) -> marks.Mark:
+        start, end = _extent(parts)
+        return marks.Scripted(start, end, marks.Dots(start, end), (), _primes(parts[0]))
+
+    def mark(self, parts: list[Any]) -> marks.Mark:
+        token = parts[0]
+        text = "star" if token.type == "STAR" else "'" * _primes(token)
+        return marks.Lone(*_extent(parts), text)
+
+    def lone(self, parts: list[Any]) -> marks.Mark:
+        token = parts[0]
+        if token.type == "PRIME":
+            return marks.Lone(*_extent(parts), "'" * _primes(token))
+        words = {"STAR": "star", "PLUS": "plus", "MINUS": "minus"}
+        return marks.Lone(*_extent(parts), words.get(token.type, ""))
+
+    # -------------------------------------------------------------- atoms
+
+    def braces(self, parts: list[Any]) -> marks.Mark:
+        return self._bracket(parts, "{")
+
+    def parentheses(self, parts: list[Any]) -> marks.Mark:
+        return self._bracket(parts, "(")
+
+    def brackets(self, parts: list[Any]) -> marks.Mark:
+        return self._bracket(parts, "[")
+
+    def angles(self, parts: list[Any]) -> marks.Mark:
+        return self._bracket(parts, "<")
+
+    def _bracket(self, parts: list[Any], kind: str) -> marks.Mark:
+        inner = parts[1:-1]
+        separators = ("COMMA", "SEMICOLON")
+        items = [p for p in inner if not (isinstance(p, Token) and p.type in separators)]
+        return marks.Bracket(*_extent(parts), kind, tuple(map(_mark, items)))
+
+    def absolute(self, parts: list[Any]) -> marks.Mark:
+        return marks.Fence(*_extent(parts), "absolute", _mark(parts[1]))
+
+    def norm(self, parts: list[Any]) -> marks.Mark:
+        return marks.Fence(*_extent(parts), "norm", _mark(parts[1]))
+
+    def floor(self, parts: list[Any]) -> marks.Mark:
+        return marks.Fence(*_extent(parts), "floor", _mark(parts[1]))
+
+    def accented(self, parts: list[Any]) -> marks.Mark:
+        return marks.Styled(*_extent(parts), str(parts[0]), True, _mark(parts[1]))
+
+    def styled(self, parts: list[Any]) -> marks.Mark:
+        name = str(parts[0])
+        return marks.Styled(*_extent(parts), name, False, _mark(parts[1]))
+
+    def fraction(self, parts: list[Any]) -> marks.Mark:
+        return marks.Fraction(*_extent(parts), _mark(parts[1]), _mark(parts[2]))
+
+    def root(self, parts: list[Any]) -> marks.Mark:
+        degree = _mark(parts[2]) if len(parts) > 2 else None
+        return marks.Root(*_extent(parts), _mark(parts[-1]), degree)
+
+    def case(self, parts: list[Any]) -> Any:
+        values = [p for p in parts if isinstance(p, marks.Mark) or _is_value(p)]
+        return _mark(values[0]), _mark(values[1]) if len(values) > 1 else None
+
+    def cases(self, parts: list[Any]) -> marks.Mark:
+        return marks.Cases(*_extent(parts), tuple(p for p in parts if isinstance(p, tuple)
+                                                  and not isinstance(p, Token)))  # fmt: skip
+
+    def cells(self, parts: list[Any]) -> Any:
+        return tuple(_mark(p) for p in parts if not (isinstance(p, Token) and p.type == "AMP"))
+
+    def matrix(self, parts: list[Any]) -> marks.Mark:
+        return marks.Matrix(*_extent(parts), tuple(p for p in parts if isinstance(p, tuple)))
+
+
+_VALUES = ("ARGUMENT", "LETTERS", "NUMBER", "WORD", "SYMBOL", "FUNCTION", "DOTS")
+
+
+def _is_value(part: object) -> bool:
+    return isinstance(part, Token) and part.type in _VALUES
+
+
+def _mark(part: Any) -> marks.Mark:
+    return _sign(part) if isinstance(part, Token) else part
+
+
+def _extent(parts: list[Any]) -> tuple[int, int]:
+    first, last = parts[0], parts[-1]
+    start = first.start_pos if isinstance(first, Token) else first.start
+    end = last.end_pos if isinstance(last, Token) else last.end
+    return start, end
+
+
+def _primes(token: Token) -> int:
+    return 1 if token.startswith("\\") else len(normalise_name(str(token)).replace("″", "''"))
+
+
+def _comparison(token: Token) -> str:
+    return _COMPARE.get(token.removeprefix("\\")) or operator(str(token))
+
+
+KNOWN_FUNCTIONS = frozenset(commands.FUNCTIONS.values())

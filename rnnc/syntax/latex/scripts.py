@@ -1,0 +1,297 @@
+r"""Letters with scripts: which part is the name, which the step, which a power.
+
+    h_{t-1}      h[t-1]         W_{xh}           W_xh
+    h^{(t-1)}    h[t-1]         \mathbf{W}^{(f)} W_f
+    \hat{y}_t    y_hat[t]       A'_{t+1}         A'[t+1]
+    e_{ij}       e[i, j]        \delta^h_{t+1}   delta_h[t+1]
+    x^2          x^2            v^\top           v.T
+
+An axis in a script is a step. A number or the length of an axis is one where the value has steps
+(``h_0``), else part of the name (``W_1``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from rnnc.source import Span
+from rnnc.syntax import tree
+from rnnc.syntax.latex import commands, marks
+from rnnc.syntax.latex.arrange import LatexError
+from rnnc.syntax.latex.names import Names
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter with its accents, and what stands around it; ``word`` tells an upright one."""
+
+    base: str
+    scripts: tuple[marks.Script, ...] = ()
+    primes: int = 0
+    word: bool = False
+
+
+@dataclass
+class Name:
+    """What a letter with scripts says: a name, the steps, and what is done with the value."""
+
+    name: str
+    steps: list[tree.Expr] = field(default_factory=list)
+    transposed: bool = False
+    power: tree.Expr | None = None
+    exponential: marks.Mark | None = None  # `e^x`, where no value is called e
+
+
+def wrong(message: str, mark: marks.Mark, hint: str | None = None) -> LatexError:
+    """The error at a mark."""
+    return LatexError(message, mark.start, mark.end, hint)
+
+
+def letter_of(mark: marks.Mark, run: bool = False) -> Letter | None:
+    """The letter that a mark is; None where it is something else. With ``run`` letters that
+    touch are one word, as they are in scripts."""
+    match mark:
+        case marks.Sign(text=text, kind="letters") if len(text) == 1 or run:
+            return Letter(text)
+        case marks.Sign(text=text, kind="word"):
+            return Letter(text, word=True)
+        case marks.Sign(text=text, kind="symbol") if text not in ("top", "'"):
+            return Letter(text)
+        case marks.Styled(style=style, accent=accent, body=body):
+            upright = not accent and style in commands.UPRIGHT
+            letter = letter_of(body, run or upright)
+            if letter is None or not accent:
+                return letter if letter is None else replace(letter, word=letter.word or upright)
+            name = commands.ACCENTS[style]
+            return replace(letter, base=f"{letter.base}_{name}") if name else letter
+        case marks.Scripted(body=body, scripts=scripts, primes=primes):
+            letter = letter_of(body, run)
+            if letter is None:
+                return None
+            if isinstance(body, marks.Styled) and body.style in ("underbrace", "overbrace"):
+                return letter  # what is written below the brace is a remark
+            more = (*letter.scripts, *scripts)
+            return replace(letter, scripts=more, primes=letter.primes + primes)
+        case marks.Bracket(kind="{", items=(item,)):
+            return letter_of(item, run)
+    return None
+
+
+class Scripts:
+    """Reads letters with scripts by the names of a model."""
+
+    def __init__(
+        self,
+        names: Names,
+        span: Callable[[marks.Mark], Span],
+        expression: Callable[[marks.Mark], tree.Expr],
+    ):
+        self.names = names
+        self.span = span
+        self.expression = expression
+
+    # ---------------------------------------------------------------- steps
+
+    def steps(self, mark: marks.Mark) -> tuple[list[tree.Expr], bool] | None:
+        """The steps that a script says, and whether an axis is among them."""
+        axes, span = self.names.axes, self.span(mark)
+        match mark:
+            case marks.Bracket(kind="(" | "{", items=items) if items:
+                found = [self.steps(item) for item in items]
+                if any(f is None for f in found):
+                    return None
+                some = [f for f in found if f is not None]
+                return [e for f in some for e in f[0]], any(f[1] for f in some)
+            case marks.Sign(text=text, kind="number") if text.isdecimal():
+                return [tree.Number(int(text), span=span)], False
+            case marks.Sign(text=text, kind="letters") if len(text) > 1:
+                if not all(c in axes for c in text):
+                    return None
+                places = (replace_span(span, i) for i in range(len(text)))
+                return [tree.Name(c, span=s) for c, s in zip(text, places, strict=True)], True
+            case marks.Compare(sign="==", left=left, right=right):
+                axis, step = self.steps(left), self.steps(right)
+                return (step[0], True) if axis and axis[1] and step else None
+            case marks.Sum(parts=parts, signs=signs):
+                return self._shifted(mark, parts, signs)
+        name = self.plain_name(mark)
+        if name in axes:
+            return [tree.Name(name, span=span)], True
+        return ([tree.Name(name, span=span)], False) if name in self.names.lengths else None
+
+    def _shifted(
+        self, mark: marks.Mark, parts: Sequence[marks.Mark], signs: Sequence[str]
+    ) -> tuple[list[tree.Expr], bool] | None:
+        """``t-1``, ``T-d``, ``-1``."""
+        total: tree.Expr | None = None
+        strong = False
+        for part, sign in zip(parts, signs, strict=True):
+            found = self.steps(part)
+            name = self.plain_name(part)
+            if found is None and name in self.names.known and name not in self.names.varying:
+                found = [tree.Name(name or "", span=self.span(part))], False
+            if found is None or len(found[0]) != 1 or (found[1] and (strong or sign == "-")):
+                return None
+            (step,), axis = found
+            strong = strong or axis
+            if total is None:
+                total = step if sign == "+" else tree.Unary("-", step, span=self.span(mark))
+            else:
+                total = tree.Binary(sign, total, step, span=self.span(mark))
+        return None if total is None else ([total], strong)
+
+    def plain_name(self, mark: marks.Mark) -> str | None:
+        """The name of a mark in which nothing is a step: ``T_x``, ``d_k``."""
+        letter = letter_of(mark)
+        if letter is None:
+            return None
+        words = [self.word(item) for script in letter.scripts for item in script.items]
+        if any(word is None for word in words):
+            return None
+        return "_".join([letter.base, *(w for w in words if w)]) + "'" * letter.primes
+
+    def word(self, mark: marks.Mark) -> str | None:
+        """A script as part of a name; None where it cannot be one."""
+        match mark:
+            case marks.Lone(text=text) if text and text[0] != "'":
+                return text
+            case marks.Sign(text=text, kind="number"):
+                return text.replace(".", "_")
+            case marks.Sign(text="top" | "'", kind="symbol"):
+                return None
+            case marks.Bracket(kind="(" | "{", items=items) if items:
+                words = [self.word(item) for item in items]
+                return None if None in words else "_".join(w for w in words if w)
+            case marks.Product(factors=factors, dotted=dotted) if not dotted:
+                parts = [self.word(f) for f in factors]
+                some = [p for p in parts if p is not None]
+                if len(some) < len(parts):
+                    return None
+                join = "" if all(len(p) == 1 or p.isdecimal() for p in some) else "_"
+                return join.join(some)
+            case marks.Sign(text=text, kind="function"):
+                return text
+        letter = letter_of(mark, run=True)
+        if letter is None:
+            return None
+        words = [self.word(item) for script in letter.scripts for item in script.items]
+        return None if None in words else "_".join([letter.base, *(w for w in words if w)])
+
+    # ---------------------------------------------------------------- names
+
+    def read(self, letter: Letter, mark: marks.Mark, left: bool = False) -> Name:
+        """The name, the steps and the power that a letter with its scripts says.
+
+        :raises LatexError: a script means nothing.
+        """
+        out = Name(letter.base)
+        primes = letter.primes
+        words: list[str] = []
+        weak: list[tuple[int, str, list[tree.Expr]]] = []  # steps, or the word at that place
+        ordered = sorted(letter.scripts, key=lambda s: s.above)
+        for script in ordered:
+            for item in script.items:
+                if script.above and self._is_transpose(item):
+                    out.transposed = True
+                    continue
+                if isinstance(item, marks.Lone) and item.text.startswith("'"):
+                    primes += len(item.text)
+                    continue
+                if isinstance(item, marks.Sign) and item.text == "'":
+                    primes += 1
+                    continue
+                so_far = self._joined(letter.base, words, primes)
+                if script.above and not isinstance(item, marks.Bracket):
+                    if self._is_power(item, so_far, left):
+                        self._raise(out, item, so_far)
+                        continue
+                found, word = self.steps(item), self.word(item)
+                if found and found[1] and not self._is_known_word(so_far, word):
+                    out.steps += found[0]
+                elif found and word is not None:
+                    weak.append((len(words), word, found[0]))
+                    words.append(word)
+                elif word is not None:
+                    words.append(word)
+                elif script.above and not left and not isinstance(item, marks.Bracket):
+                    self._raise(out, item, so_far)
+                else:
+                    hint = "a subscript is a step (t-1) or part of a name (f, xh, \\mathrm{in})"
+                    raise wrong("this cannot be read as a step or as part of a name", item, hint)
+        self._settle(out, letter.base, words, weak, primes)
+        return out
+
+    def _joined(self, base: str, words: Sequence[str], primes: int) -> str:
+        return "_".join([base, *words]) + "'" * primes
+
+    def _is_known_word(self, stem: str, word: str | None) -> bool:
+        """Whether `W_t` is the name of a value, and `W` none that has steps."""
+        return (
+            word is not None
+            and f"{stem}_{word}" in self.names.known
+            and stem not in self.names.varying
+        )
+
+    def _settle(
+        self,
+        out: Name,
+        base: str,
+        words: list[str],
+        weak: list[tuple[int, str, list[tree.Expr]]],
+        primes: int,
+    ) -> None:
+        """Steps that might be part of the name are one or the other."""
+        known, varying = self.names.known, self.names.varying
+        out.name = self._joined(base, words, primes)
+        if weak and out.name not in known:
+            places = {i for i, _, _ in weak}
+            stem = self._joined(base, [w for i, w in enumerate(words) if i not in places], primes)
+            count = len(out.steps) + sum(len(steps) for _, _, steps in weak)
+            if stem in varying and len(varying[stem]) == count:
+                out.name = stem
+                out.steps += [step for _, _, steps in weak for step in steps]
+        if out.name not in known and len(words) > 0:
+            glued = base + "".join(words) + "'" * primes  # `W_{xh}` of a model with a `Wxh`
+            if glued in known:
+                out.name = glued
+
+    # ---------------------------------------------------------------- powers
+
+    def _is_transpose(self, item: marks.Mark) -> bool:
+        """``^\\top``, ``^T``, ``^\\mathsf{T}``"""
+        if isinstance(item, marks.Sign) and item.kind == "symbol":
+            return item.text == "top"
+        letter = letter_of(item)
+        return letter is not None and letter.base in ("T", "⊤") and not letter.scripts
+
+    def _is_power(self, item: marks.Mark, stem: str, left: bool) -> bool:
+        """Whether a superscript without parentheses is a power."""
+        if left:
+            return False
+        if isinstance(item, marks.Sign) and item.kind == "number":
+            return True
+        known = stem in self.names.known
+        steady = stem not in self.names.varying
+        steps = self.steps(item)
+        word = self.word(item)
+        if steps is not None and steps[1]:
+            return known and steady  # `\beta_1^t`
+        if word is None:
+            return not (isinstance(item, marks.Lone) or steps)
+        if f"{stem}_{word}" in self.names.known:
+            return False
+        if stem == "e" and not known:
+            return True
+        return (known or not steady) and (word in self.names.known or word in self.names.lengths)
+
+    def _raise(self, out: Name, item: marks.Mark, stem: str) -> None:
+        if stem == "e" and stem not in self.names.known | self.names.varying.keys():
+            out.exponential = item
+        else:
+            out.power = self.expression(item)
+
+
+def replace_span(span: Span, i: int) -> Span:
+    """One letter of several that touch."""
+    return Span(span.source, span.start + i, span.start + i + 1)
