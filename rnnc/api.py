@@ -27,7 +27,7 @@ from rnnc.runtime.ports import parse_ports, ports_json
 from rnnc.runtime.stream import Stream
 from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
-from rnnc.source import DataError, Source, UsageError
+from rnnc.source import DataError, Note, Source, UsageError
 from rnnc.spec_files import Neighbours, library, library_source
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
@@ -83,6 +83,11 @@ class Spec:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by name."""
         return {v.name: tuple(whole(s) for s in v.type.shape) for v in self.bound.params}
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """How places of its LaTeX were read that might have meant something else."""
+        return self.tree.notes
 
     def __repr__(self) -> str:
         open_ = None in self.system.dims.values()

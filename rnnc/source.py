@@ -108,6 +108,10 @@ class Note:
     def __str__(self) -> str:
         return f"{self.span}: {self.message}"
 
+    def as_dict(self) -> dict[str, object]:
+        """The note as plain data."""
+        return {"message": self.message, "place": _place_dict(self.span)}
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -153,25 +157,25 @@ class Diagnostic:
 
     def as_dict(self) -> dict[str, object]:
         """The diagnostic as plain data, for ``--format json`` and editors."""
-
-        def place(span: Span) -> dict[str, object]:
-            line, column = span.source.position(span.start)
-            end_line, end_column = span.source.position(span.end)
-            return {
-                "file": span.source.name,
-                "line": line,
-                "column": column,
-                "end_line": end_line,
-                "end_column": end_column,
-            }
-
         return {
             "code": self.code,
             "message": self.message,
-            "place": place(self.span) if self.span else None,
-            "labels": [{"place": place(x.span), "text": x.text} for x in self.labels],
+            "place": _place_dict(self.span) if self.span else None,
+            "labels": [{"place": _place_dict(x.span), "text": x.text} for x in self.labels],
             "hint": self.hint,
         }
+
+
+def _place_dict(span: Span) -> dict[str, object]:
+    line, column = span.source.position(span.start)
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "file": span.source.name,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rnnc.cli.common import (
     format_option,
     plural,
     say,
+    say_notes,
     set_option,
     show_diagnostics,
 )
@@ -61,7 +62,8 @@ def check(
                    parameters are numbers, or null while sizes are open; a value
                    is {name, role, kind, axes, shape, sizes}, shape in names of
                    dims, sizes in numbers where they are known; with --gradients a
-                   model also has gradients, a list of {name, shape, error, ok}
+                   model also has gradients, a list of {name, shape, error, ok};
+                   notes is a list of {message, place}: how LaTeX was read
     """
     found = _Findings()
     found.read(files, model)
@@ -81,6 +83,8 @@ def check(
             echo("\n".join(tables).rstrip("\n"))
         if found.diagnostics:
             show_diagnostics(found.diagnostics)
+        for spec in found.specs:
+            say_notes(spec)
     for message in (*found.wrong_gradients, *found.unread):
         say("error", message)
     if format_ == "text" and len(files) > 1:
@@ -233,6 +237,7 @@ def _as_dict(spec: Spec) -> dict[str, Any]:
     return {
         "file": spec.source.name,
         "model": spec.name,
+        "notes": [n.as_dict() for n in spec.notes],
         "dims": {d: number(s) for d, s in known.dims.items()},
         "parameters": number(count),
         "values": [

@@ -199,7 +199,15 @@ def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
 
     _check_kind(Path(file))
     source, own = api.locate(file)
-    return api.Spec(source, model or own, sizes)
+    spec = api.Spec(source, model or own, sizes)
+    say_notes(spec)
+    return spec
+
+
+def say_notes(spec: Spec) -> None:
+    """How places of a spec's LaTeX were read, on stderr."""
+    for note in spec.notes:
+        say("note", str(note))
 
 
 def final_system(

@@ -246,7 +246,7 @@ def _textual(token: Token) -> Iterator[Token]:
     name, text = command[1], token[token.index("{") + 1 : token.rindex("}")].strip()
     if name in ("begin", "end"):
         yield _new(name.upper(), text.removesuffix("*"), token)
-    elif name.startswith("text") and name != "textcolor" or name in ("mbox", "intertext"):
+    elif name in ("mbox", "intertext") or (name.startswith("text") and name != "textcolor"):
         bare = text.lower().strip(" :,.")
         if bare in _CONDITION:
             yield _new("IF", bare, token)
@@ -378,6 +378,9 @@ def _bare_row(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
     kept: list[Token] = []
     depth = 0
     grids = 0
+    start = [t.type for t in row[:4]]
+    if start[:3] == ["LPAR", "NUMBER", "RPAR"] and start[3:] and start[3] not in _CONTINUES:
+        row = row[3:]  # `(1) c = …`: a label
     for i, token in enumerate(row):
         depth += (token.type in _PAIRS) - (token.type in _CLOSERS)
         grids += (token.type == "BEGIN_CASES") - (token.type == "END_CASES")

@@ -112,5 +112,5 @@ FOREIGN = {
     "newcommand": "macros are not expanded: write what they stand for",
 }
 KNOWN = frozenset(
-    (*SYMBOLS, *FUNCTIONS, *ACCENTS, *FONTS, *SIGNS, *SIZES, *IGNORED, "arg", "Vert", "begin", "end")
+    (*SYMBOLS, *FUNCTIONS, *ACCENTS, *FONTS, *SIGNS, *SIZES, *IGNORED, "arg", "begin", "end")
 )

@@ -240,15 +240,13 @@ class Expressions:
     ) -> tree.Expr:
         """Factors side by side: calls, lookups and products."""
         self._check_length(mark, factors)
-        units = list(self._units(factors, dotted))
-        if len(units) == 2 and isinstance(units[1].mark, marks.Total):
-            if self.is_count(units[0].mark, units[1].mark):
-                return self._total(units[1].mark, mean=units[0].mark)
+        units = list(self.units(factors, dotted))
+        last = units[-1].mark
+        if isinstance(last, marks.Total) and len(units) == 2 and self.is_count(units[0].mark, last):
+            return self._total(last, mean=units[0].mark)
         return self._joined(units, mark)
 
-    def _units(
-        self, factors: Sequence[marks.Mark], dotted: frozenset[int]
-    ) -> Iterable[Unit]:
+    def units(self, factors: Sequence[marks.Mark], dotted: frozenset[int]) -> Iterable[Unit]:
         """The factors, with letters that touch apart."""
         i = 0
         while i < len(factors):
@@ -295,10 +293,9 @@ class Expressions:
         return [*pieces[:-1], last]
 
     def _is_word(self, text: str, first: bool, last: bool, called: bool) -> bool:
-        if last and (called or first) and len(text) > 2:
-            if self.names.function(text) or (called and text in self.names.models):
-                return True
-        if last and called and text in self.names.functions:
+        if last and called and (text in self.names.functions or text in self.names.models):
+            return True
+        if last and (called or first) and len(text) > 2 and self.names.function(text):
             return True
         known = self.names.known
         return text in known and not all(c in known or c in self.names.varying for c in text)
@@ -373,7 +370,7 @@ class Expressions:
                 hint = "give the expression a name, and the name the subscript"
                 raise wrong("a subscript belongs to a letter", script, hint)
             (item,) = script.items
-            if self.scripts._is_transpose(item):
+            if self.scripts.is_transpose(item):
                 out = tree.Transpose(out or self.read(body), span=span)
             elif isinstance(body, marks.Fence) and body.kind == "norm" and out is None:
                 out = self._squared_norm(body, item, span)
@@ -540,7 +537,7 @@ class Expressions:
 
     def _matrix(self, mark: marks.Mark, rows: Sequence[tuple[marks.Mark, ...]]) -> tree.Expr:
         """A column of vectors, one below the other; or the entries of a value that has a name."""
-        whole = self._entries(mark, rows)
+        whole = self.entries(mark, rows)
         if whole is not None:
             return whole
         if all(len(row) == 1 for row in rows):
@@ -551,9 +548,7 @@ class Expressions:
         hint = "declare it as one value: param W : [m, n]"
         raise wrong("a matrix cannot be written by its parts", mark, hint)
 
-    def _entries(
-        self, mark: marks.Mark, rows: Sequence[tuple[marks.Mark, ...]]
-    ) -> tree.Expr | None:
+    def entries(self, mark: marks.Mark, rows: Sequence[tuple[marks.Mark, ...]]) -> tree.Expr | None:
         """``[s_1^t; s_2^t; …; s_n^t]`` is ``s^t``, and ``[u_{11} … u_{nm}]`` is ``u``."""
         cells = [c for row in rows for c in row]
         if not any(isinstance(c, marks.Dots) for c in cells):

@@ -9,7 +9,7 @@ from lark import Lark, Token, Transformer_NonRecursive
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from rnnc.resources import grammar_text
-from rnnc.syntax.latex import commands, marks
+from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.arrange import Arrange, LatexError
 from rnnc.syntax.names import normalise_name
 from rnnc.syntax.signs import operator
@@ -277,7 +277,7 @@ def _extent(parts: list[Any]) -> tuple[int, int]:
     first, last = parts[0], parts[-1]
     start = first.start_pos if isinstance(first, Token) else first.start
     end = last.end_pos if isinstance(last, Token) else last.end
-    return start, end
+    return start or 0, end or 0
 
 
 def _primes(token: Token) -> int:
@@ -286,6 +286,3 @@ def _primes(token: Token) -> int:
 
 def _comparison(token: Token) -> str:
     return _COMPARE.get(token.removeprefix("\\")) or operator(str(token))
-
-
-KNOWN_FUNCTIONS = frozenset(commands.FUNCTIONS.values())

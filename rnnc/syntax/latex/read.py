@@ -235,19 +235,17 @@ class _Reading:
     # ---------------------------------------------------------------- left sides
 
     def _lefts(self, mark: marks.Mark) -> tuple[tree.Left, ...] | str | None:
-        """What an equation defines; ``loss name`` and ``metric name`` of those, None of nonsense."""
+        """What an equation defines; ``loss name`` or ``metric name``; None of nonsense."""
         if isinstance(mark, marks.Bracket) and mark.kind == "(" and len(mark.items) > 1:
             return self._several(mark.items)
-        if isinstance(mark, marks.Matrix) and all(len(row) == 1 for row in mark.rows):
-            if not any(isinstance(row[0], marks.Dots) for row in mark.rows):
-                return self._several([row[0] for row in mark.rows])
         if isinstance(mark, marks.Matrix):
-            whole = self.reader._entries(mark, mark.rows)
+            whole = self.reader.entries(mark, mark.rows)
             if isinstance(whole, tree.Name):
                 return (tree.Left(whole.name, (), span=whole.span),)
             if isinstance(whole, tree.Indexed):
                 return (tree.Left(whole.name, whole.index, span=whole.span),)
-            return None
+            column = all(len(row) == 1 for row in mark.rows)
+            return self._several([row[0] for row in mark.rows]) if column else None
         if isinstance(mark, marks.Product):
             return self._product_left(mark)
         if label := self._loss(mark):
@@ -263,11 +261,11 @@ class _Reading:
     def _product_left(self, mark: marks.Product) -> tuple[tree.Left, ...] | str | None:
         """``\\partial h_t``, ``h(t)``, ``\\text{metric } a``."""
         first, *rest = mark.factors
-        if isinstance(first, marks.Sign) and first.kind == "word" and len(rest) == 1:
-            if first.text in ("metric", "loss"):
-                name = self.reader.scripts.plain_name(rest[0])
-                return None if name is None else f"{first.text} {name}"
-        units = list(self.reader._units(mark.factors, mark.dotted))
+        said = first.text if isinstance(first, marks.Sign) and first.kind == "word" else ""
+        if said in ("metric", "loss") and len(rest) == 1:
+            name = self.reader.scripts.plain_name(rest[0])
+            return None if name is None else f"{said} {name}"
+        units = list(self.reader.units(mark.factors, mark.dotted))
         if len(units) == 1 and units[0].letter is not None:
             found = self.reader.scripts.read(units[0].letter, mark, left=True)
             return (tree.Left(found.name, tuple(found.steps), span=self.reader.span(mark)),)
@@ -361,9 +359,9 @@ class _Reading:
 
 
 def _root(variance: tree.Expr) -> tree.Expr:
-    if isinstance(variance, tree.Binary) and variance.op == "^":
-        if isinstance(variance.right, tree.Number) and variance.right.value == 2:
-            return variance.left
+    match variance:
+        case tree.Binary(op="^", left=left, right=tree.Number(value=2)):
+            return left
     return tree.Call("sqrt", (), (variance,), span=variance.span)
 
 

@@ -192,7 +192,7 @@ class Scripts:
         ordered = sorted(letter.scripts, key=lambda s: s.above)
         for script in ordered:
             for item in script.items:
-                if script.above and self._is_transpose(item):
+                if script.above and self.is_transpose(item):
                     out.transposed = True
                     continue
                 if isinstance(item, marks.Lone) and item.text.startswith("'"):
@@ -202,10 +202,10 @@ class Scripts:
                     primes += 1
                     continue
                 so_far = self._joined(letter.base, words, primes)
-                if script.above and not isinstance(item, marks.Bracket):
-                    if self._is_power(item, so_far, left):
-                        self._raise(out, item, so_far)
-                        continue
+                bare = script.above and not isinstance(item, marks.Bracket)
+                if bare and self._is_power(item, so_far, left):
+                    self._raise(out, item, so_far)
+                    continue
                 found, word = self.steps(item), self.word(item)
                 if found and found[1] and not self._is_known_word(so_far, word):
                     out.steps += found[0]
@@ -258,7 +258,7 @@ class Scripts:
 
     # ---------------------------------------------------------------- powers
 
-    def _is_transpose(self, item: marks.Mark) -> bool:
+    def is_transpose(self, item: marks.Mark) -> bool:
         """``^\\top``, ``^T``, ``^\\mathsf{T}``"""
         if isinstance(item, marks.Sign) and item.kind == "symbol":
             return item.text == "top"
