@@ -12,18 +12,25 @@ upright. ``\partial h`` is the gradient by h.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from rnnc.graph.algebra import AND, ATOM, COMPARE, NOT, OR, POWER, PRODUCT, SUM, TERM, Part
 from rnnc.graph.edges import is_met
-from rnnc.graph.equations import LIKELIHOODS, averaged, is_square, is_squared_error, is_stretch
+from rnnc.graph.equations import (
+    LIKELIHOODS,
+    averaged,
+    constants,
+    is_square,
+    is_squared_error,
+    is_stretch,
+)
 from rnnc.graph.latex_names import parts_of, size_latex, symbol, word_symbol
-from rnnc.graph.notation import Printer, constant_part, size_text
+from rnnc.graph.notation import GIVEN, Printer, constant_part, size_text
 from rnnc.graph.ops import LEAVES, REDUCTIONS
-from rnnc.graph.show import spelling
+from rnnc.graph.show import declarations, head, spelling, started, type_text
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read
+from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read
 
 SUMMED = SUM + 5  # a sum sign or cases: what follows as a factor would be read as a part of it
 
@@ -56,6 +63,22 @@ def show_latex(system: System, names: Mapping[str, str] | None = None) -> str:
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
 
+def latex_spec(system: System, names: Mapping[str, str] | None = None) -> str:
+    """The system as a spec whose equations are LaTeX: declarations in words, then one block.
+
+    Reading it gives the same system. Constants are declarations, and so is what an equation has
+    no place for: a target with a condition, a loss that is another value.
+    """
+    names = {**spelling(system), **(names or {})}
+    printer = LatexPrinter(system, names)
+    fixed = constants(system)
+    body = " \\\\\n".join(f"  {line}" for line in printer.lines(without=fixed))
+    plain = Printer(system, names)
+    block = f"$$\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n$$"
+    parts = [head(plain), declarations(plain), [block], printer.results(plain)]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
 # ---------------------------------------------------------------- layout
 
 
@@ -74,8 +97,9 @@ def enclosed(part: Part, least: int) -> str:
 class LatexPrinter(Printer):
     """Writes the equations of one system as LaTeX."""
 
-    def lines(self) -> list[str]:
-        """All equations, with boundaries before the equation that they belong to."""
+    def lines(self, without: Set[str] = frozenset()) -> list[str]:
+        """All equations (but those of some values), with boundaries before the equation that they
+        belong to."""
         system, out = self.system, list[str]()
         own = self._statements()
         for value in system.inputs:
@@ -83,11 +107,27 @@ class LatexPrinter(Printer):
         for values, text in self.equations():
             for value in values:
                 out += self.boundaries(value)
-            if values[0].name not in own:
+            if values[0].name not in own and values[0].name not in without:
                 out.append(text)
-        for name in system.targets:
-            out.append(rf"{self.left(system[name])} &\sim {self.distribution(name)}")
+        for name, found in system.targets.items():
+            line = rf"{self.left(system[name])} &\sim {self.distribution(name)}"
+            if found.when:
+                line += rf" \quad \text{{when }} {self.read(found.when)}"
+            out.append(line)
         return [*out, *own.values()]
+
+    def results(self, plain: Printer) -> list[str]:
+        """The statements of a spec that belong to no equation."""
+        system, lines, own = self.system, list[str](), self._statements()
+        for value in system.leaves("target"):
+            lines.append(f"target {plain.left(value)} : {type_text(value)}")
+        for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
+            for key, name in named.items():
+                if name not in own and name not in self.hidden:
+                    lines.append(f"{started(plain, keyword, key)} {plain.left(system[name])}")
+        if system.outputs:
+            lines.append(f"output {', '.join(map(plain.name, system.outputs))}")
+        return lines
 
     def _statements(self) -> dict[str, str]:
         """Losses and metrics that no equation reads."""
@@ -106,7 +146,7 @@ class LatexPrinter(Printer):
                     else r"\mathcal{L}"
                 )
                 if kind == "metric":
-                    left = symbol(key)
+                    left = rf"\text{{metric }} {symbol(key)}"
                 over = {BATCH} if kind == "loss" else set(system.axes)
                 inner = averaged(system, system[name], self.inlined, over)
                 right = self.read(inner) if inner else self.expression(system[name])
@@ -116,7 +156,8 @@ class LatexPrinter(Printer):
     # ---------------------------------------------------------------- sides
 
     def equation(self, value: Value) -> str:
-        return f"{self.left(value)} &= {self.expression(value)}"
+        # a second `=` would be read as a chain, so that conditions stand in parentheses
+        return f"{self.left(value)} &= {enclosed(self._value(value), SUM)}"
 
     def split(self, values: Sequence[Value], whole: Value) -> str:
         right = self._call("split", [self.expression(whole), str(len(values))])[0]
@@ -124,13 +165,21 @@ class LatexPrinter(Printer):
 
     def boundaries(self, value: Value) -> list[str]:
         return [
-            f"{self.left(value, {b.axis: b.step})} &= {self._boundary(b)}"
+            f"{self.left(value, {b.axis: b.step})} &= {self._edge(b)}"
             for b in value.bounds
             if is_met(self.system, value, b)
         ]
 
+    def _edge(self, bound: Bound) -> str:
+        source = self.system[bound.read.source]
+        if source.name in self.inlined and source.op == "broadcast":  # scalars fill by themselves
+            return enclosed(self._read(source.reads[0]), SUM)
+        return enclosed(self._read(bound.read), SUM)
+
     def left(self, value: Value, at: Mapping[str, Index] | None = None) -> str:
-        gradient, base, subscripts, primes = parts_of(self.name(value.name))
+        gradient, base, subscripts, primes = parts_of(
+            self.name(value.name), self._like_steps(value)
+        )
         times = [
             self._step(value, axis, (at or {}).get(axis, Index(axis)))
             for axis in value.axes
@@ -141,12 +190,26 @@ class LatexPrinter(Printer):
         below = f"_{text}" if bare else f"_{{{text}}}" if text else ""
         return f"{gradient}{base}{below}{primes}"
 
+    def _like_steps(self, value: Value) -> set[str]:
+        """The words in a value's name that would be read as steps."""
+        axes = {a for a in self.system.axes if a != BATCH}
+        like = {*axes, *(self.system.axes[a].length for a in axes)}
+        first, *rest = self.name(value.name).split("_")
+        like |= {word for word in rest if word and all(c in axes for c in word)}
+        if value.op not in GIVEN:  # `h_1` where there is an `h_t`
+            count = 1 + len({*value.axes} - {BATCH})
+            stems = {self.name(v.name) for v in self.system.values.values()
+                     if len({*v.axes} - {BATCH}) == count}  # fmt: skip
+            like |= {w for i, w in enumerate(rest) if w.isdigit() and
+                     "_".join([first, *rest[:i], *rest[i + 1 :]]) in stems}  # fmt: skip
+        return like
+
     def _step(self, value: Value, axis: str, index: Index) -> str:
         """``t-1``, ``T``, ``0``; ``t=0`` where a value is named ``h_0``."""
         if index.base == FIRST:
             step = size_text(index.offset + 1).replace(" ", "")
             taken = f"{value.name}_{step}" in self.system.values
-            return f"{axis}={step}" if taken else size_latex(step)
+            return f"{symbol(axis)}={step}" if taken else size_latex(step)
         base = symbol(self.system.axes[axis].length if index.base == LAST else index.base)
         if index.offset == 0:
             return base
@@ -154,8 +217,11 @@ class LatexPrinter(Printer):
         return base + offset if offset.startswith("-") else f"{base}+{offset}"
 
     def distribution(self, name: str) -> str:
-        found = self.system.targets[name]
-        return self._call(found.kind, [self.read(r) for r in found.reads])[0]
+        """``\\operatorname{categorical}(p_t)``; a choice among steps names their axis."""
+        found, target = self.system.targets[name], self.system[name]
+        axes = {a for r in found.reads for a in self.system.read_axes(r)} - {*target.axes, BATCH}
+        texts = [self.read(r) for r in found.reads]
+        return self._call(found.kind, texts, self.system.ordered(axes))[0]
 
     # ---------------------------------------------------------------- expressions
 
@@ -200,8 +266,8 @@ class LatexPrinter(Printer):
             case "where":
                 rows = rf"{texts[1]} & \text{{if }} {texts[0]} \\ {texts[2]} & \text{{otherwise}}"
                 return rf"\begin{{cases}} {rows} \end{{cases}}", SUMMED
-            case "contract":
-                return self._sum(self._product(value, parts), value.over)
+            case "contract" | "scatter":
+                return self._sum(self._inside(value, parts), value.over)
             case "transpose":
                 return _transposed(parts[0])
             case "concat":
@@ -220,7 +286,7 @@ class LatexPrinter(Printer):
                 texts += [size_latex(attrs["start"]), size_latex(attrs["stop"])]
             case "repeat" | "kth_largest":
                 texts.append(size_latex(attrs["count"]))
-            case "onehot" | "scatter":
+            case "onehot":
                 texts.append(size_latex(attrs["size"]))
             case "broadcast":
                 texts += [size_latex(s) for s in value.type.shape]
@@ -251,7 +317,9 @@ class LatexPrinter(Printer):
                 return symbol(attrs.get("axis") or value.axes[0]), ATOM
             case "length":
                 axis = attrs["axis"]
-                return symbol("B" if axis == BATCH else self.system.axes[axis].length), ATOM
+                if axis == BATCH:
+                    return r"\sum_{b} 1", SUMMED
+                return symbol(self.system.axes[axis].length), ATOM
             case "training":
                 return r"\mathrm{training}", ATOM
         return self.left(value), ATOM
@@ -272,8 +340,7 @@ class LatexPrinter(Printer):
         if all(ranks):
             a, b = (enclosed(p, least) for p, least in zip(parts, (TERM, PRODUCT), strict=True))
             return rf"{a} \odot {b}", TERM
-        number, other = parts if not ranks[0] else reversed(parts)
-        return _beside(number, other, thin=True)
+        return _beside(*parts, thin=True)
 
     def _shown_rank(self, r: Read) -> int:
         """How many dimensions an operand has as it is printed."""
@@ -322,6 +389,16 @@ class LatexPrinter(Printer):
                 return self._call("sum", [inner])
         return self._call("einsum", [rf"\text{{{left},{right}->{out}}}", a[0], b[0]])
 
+    def _inside(self, value: Value, parts: list[Part]) -> Part:
+        """What a contraction or a scatter adds up over axes."""
+        return self._put(value, parts) if value.op == "scatter" else self._product(value, parts)
+
+    def _put(self, value: Value, parts: list[Part]) -> Part:
+        """A row put where a table was looked up."""
+        row, place = parts
+        chosen = self._call("onehot", [place[0], size_latex(value.type.shape[0])])
+        return _beside(chosen, _transposed(row), thin=True)
+
     def _sum(self, part: Part, over: Iterable[str]) -> Part:
         """``\\sum_{b} \\sum_{t=1}^{T}`` before an expression."""
         for axis in sorted(over, key=lambda a: a == BATCH):
@@ -339,15 +416,15 @@ class LatexPrinter(Printer):
             below = self.system[below.reads[0].source]
         if top.op == "sum" and not top.over:
             return super()._mean(value)
-        if top.op not in ("sum", "contract") or below.op != "length":
+        if top.op not in ("sum", "contract", "scatter") or below.op != "length":
             return None
         axis = below.attr("axis")
         if axis not in top.over or not {top.name, below.name} <= self.inlined:
             return None
         parts = [self._read(r) for r in top.reads]
-        inner = parts[0] if top.op == "sum" else self._product(top, parts)
+        inner = parts[0] if top.op == "sum" else self._inside(top, parts)
         rest = self._sum(inner, [a for a in top.over if a != axis])
-        length = self._leaf(below, dict(below.attrs))[0]
+        length = "B" if axis == BATCH else symbol(self.system.axes[axis].length)
         return rf"\frac{{1}}{{{length}}} {self._sum(rest, (axis,))[0]}", SUMMED
 
 
@@ -355,7 +432,8 @@ def _beside(left: Part, right: Part, thin: bool = False) -> Part:
     """``W x``; a number that is not the first factor has a dot before it."""
     words = any(r"\mathrm" in text for text, _ in (left, right))  # `h2h h_t` wants a gap
     sign = r" \cdot " if right[0][0].isdigit() else r" \, " if thin or words else " "
-    return f"{enclosed(left, PRODUCT)}{sign}{enclosed(right, POWER)}", PRODUCT
+    # it is read from the right: `A B x` is A (B x)
+    return f"{enclosed(left, POWER)}{sign}{enclosed(right, PRODUCT)}", PRODUCT
 
 
 def _transposed(part: Part) -> Part:
@@ -369,4 +447,5 @@ def _number(part: Part) -> Part:
         sign, head, exponent = found[1], found[2], int(found[3])
         power = f"10^{{{exponent}}}" if head == "1" else rf"{head} \cdot 10^{{{exponent}}}"
         return f"{sign}{power}", SUM if sign else PRODUCT if head != "1" else POWER
-    return {"pi": r"\pi", "inf": r"\infty"}.get(text, text.replace("==", "=")), level
+    named = {"pi": r"\pi", "inf": r"\infty", "-inf": r"-\infty"}
+    return named.get(text, text.replace("==", "=")), level

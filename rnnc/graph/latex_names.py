@@ -3,6 +3,7 @@ r"""Names in LaTeX: ``W_{f}`` of ``W_f``, ``\hat{h}`` of ``h_hat``, ``\alpha`` o
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from rnnc.graph.names import canonical
 from rnnc.graph.notation import size_text
@@ -18,26 +19,34 @@ GREEK = frozenset((*_SMALL, *_LARGE, "Omega"))
 ACCENTS = frozenset(("hat", "tilde", "bar", "breve", "dot", "ddot", "check", "vec"))
 
 
-def symbol(name: str) -> str:
-    r"""``W_{f}`` of ``W_f``, ``\hat{h}`` of ``h_hat``, ``\partial h`` of ``∂h``."""
-    gradient, base, subscripts, primes = parts_of(name)
+def symbol(name: str, steps: Container[str] = ()) -> str:
+    r"""``W_{f}`` of ``W_f``, ``\hat{h}`` of ``h_hat``, ``\partial h`` of ``∂h``; see ``parts_of``."""
+    gradient, base, subscripts, primes = parts_of(name, steps)
     below = f"_{{{','.join(subscripts)}}}" if subscripts else ""
     return f"{gradient}{base}{below}{primes}"
 
 
-def parts_of(name: str) -> tuple[str, str, list[str], str]:
-    """The sign of a gradient, the letter, its subscripts, and primes."""
+def parts_of(name: str, steps: Container[str] = ()) -> tuple[str, str, list[str], str]:
+    """The sign of a gradient, the letter, its subscripts, and primes.
+
+    A name of which a part would be read as one of ``steps``, or that has more than one ``_`` in
+    a row, is one upright word.
+    """
     gradient = name.startswith("∂")
     name = canonical(name.removeprefix("∂"))
-    plain = name.rstrip("'")
+    plain = name.rstrip("'").replace(".", "_")
+    primes = name[len(plain) :]
     words: list[str] = []
-    for word in re.split(r"[_.]+", plain):
+    first, *rest = plain.split("_")
+    if not first or "" in rest or any(word in steps for word in rest):
+        word = plain.replace("_", r"\_")
+        return r"\partial " * gradient, rf"\mathrm{{{word}}}", [], primes
+    for word in (first, *rest):
         if word in ACCENTS and words:
             words[-1] = f"\\{word}{{{words[-1]}}}"
-        elif word:
+        else:
             words.append(word_symbol(word, first=not words))
-    words = words or [r"\_"]
-    return r"\partial " * gradient, words[0], words[1:], name[len(plain) :]
+    return r"\partial " * gradient, words[0], words[1:], primes
 
 
 def word_symbol(word: str, first: bool) -> str:

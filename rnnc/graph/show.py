@@ -68,7 +68,7 @@ def show_system(system: System, names: Mapping[str, str] | None = None) -> str:
     has no form in the language is written as a call of the operation (``stack[t](…)``).
     """
     printer = Printer(system, {**spelling(system), **(names or {})})
-    blocks = [_head(printer), _declarations(printer), _equations(printer), _results(printer)]
+    blocks = [head(printer), declarations(printer), _equations(printer), _results(printer)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
@@ -97,7 +97,7 @@ def spelling(system: System) -> dict[str, str]:
     return out
 
 
-def _head(printer: Printer) -> list[str]:
+def head(printer: Printer) -> list[str]:
     doc = [f"# {line}".rstrip() for line in printer.system.doc.strip("\n").split("\n")]
     return [*(doc if printer.system.doc else ()), f"model {printer.system.name}"]
 
@@ -120,7 +120,7 @@ def _axes(system: System) -> list[str]:
     ]
 
 
-def _declarations(printer: Printer) -> list[str]:
+def declarations(printer: Printer) -> list[str]:
     system, lines = printer.system, []
     if system.dims:
         # a layer's sizes are those of its caller by now
@@ -206,7 +206,7 @@ def statements(printer: Printer) -> dict[str, str]:
     for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
         for key, name in named.items():
             if name not in read and name not in out:
-                start = _start(printer, keyword, key)
+                start = started(printer, keyword, key)
                 over = {BATCH} if keyword == "loss" else set(system.axes)
                 inner = averaged(system, system[name], printer.inlined, over)
                 right = printer.read(inner) if inner else printer.expression(system[name])
@@ -214,7 +214,7 @@ def statements(printer: Printer) -> dict[str, str]:
     return out
 
 
-def _start(printer: Printer, keyword: str, key: str) -> str:
+def started(printer: Printer, keyword: str, key: str) -> str:
     """``loss``, ``loss L =`` or ``metric L =``; losses without a name have numbers, and those of
     a target whose distribution is gone keep apart from its name."""
     key = key.removeprefix("loss.") if keyword == "loss" else key
@@ -265,7 +265,7 @@ def _results(printer: Printer) -> list[str]:
     for keyword, named in (("loss", system.losses), ("metric", system.metrics)):
         for key, name in named.items():
             if name not in own and name not in printer.hidden:
-                lines.append(f"{_start(printer, keyword, key)} {printer.left(system[name])}")
+                lines.append(f"{started(printer, keyword, key)} {printer.left(system[name])}")
     if system.outputs:
         lines.append(f"output {', '.join(map(printer.name, system.outputs))}")
     return lines

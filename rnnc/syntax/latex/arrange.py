@@ -131,7 +131,8 @@ def _translated(tokens: list[Token]) -> Iterator[Token]:
             case "TEXTUAL":
                 yield from _textual(token)
             case "UPRIGHT":
-                yield _new("WORD", _word(token), token)
+                word = _word(token)
+                yield _new("NUMBER" if word.isdecimal() else "WORD", word, token)
             case "INFINITE":
                 yield _new("SYMBOL", "inf", token)
             case "BAR":
@@ -391,6 +392,9 @@ def _bare_row(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
             if token.lower().strip(" ,") in ("and", "und", "et"):
                 kept.append(_new("COMMA", ",", token))
                 continue
+        if top and token == "when" and any(t.type == "SIM" for t in kept):
+            kept.append(_new("WHEN", "when", token))
+            continue
         if top and kept and token.type in ("TEXT", "TAIL", "IF", "OTHERWISE"):
             unread.append((token.start_pos or 0, row[-1].end_pos or 0))
             break

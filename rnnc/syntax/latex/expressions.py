@@ -116,6 +116,9 @@ class Expressions:
         """The value of a letter with its scripts."""
         found = self.scripts.read(letter, mark)
         span = span or self.span(mark)
+        below = [item for s in letter.scripts if not s.above for item in s.items]
+        if letter.base == "I" and found.name not in self.names.known and len(below) == 1:
+            return tree.Call("eye", (), (self.read(below[0]),), span=span)
         if found.exponential is not None:
             return tree.Call("exp", (), (self.read(found.exponential),), span=span)
         return self._value(found, mark, span)
@@ -303,18 +306,29 @@ class Expressions:
     def _joined(self, units: Sequence[Unit], whole: marks.Mark) -> tree.Expr:
         out: list[tree.Expr] = []
         i = 0
+        if len(units) > 1 and units[1].dotted and _ten(units[1].mark) is not None:
+            first = units[0].mark
+            if isinstance(first, marks.Sign) and first.kind == "number":  # 2.5 \\cdot 10^{-7}
+                value = float(f"{first.text}e{_ten(units[1].mark)}")
+                span = self.place(first.start, units[1].mark.end)
+                out.append(tree.Number(value, span=span))
+                i = 2
         while i < len(units):
             unit = units[i]
             i += 1
-            after = units[i] if i < len(units) and not units[i].dotted else None
-            bracket = after.mark if after and isinstance(after.mark, marks.Bracket) else None
+            after = units[i].mark if i < len(units) and not units[i].dotted else None
+            scripts: tuple[marks.Script, ...] = ()  # `\\tanh(x)^2` is a square of the call
+            if isinstance(after, marks.Scripted) and isinstance(after.body, marks.Bracket):
+                scripts, after = after.scripts, after.body
+            bracket = after if isinstance(after, marks.Bracket) else None
             if bracket is not None and bracket.kind not in ("(", "["):
                 bracket = None
             function = self.function_of(unit, bracket is not None)
             if function is not None:
                 if bracket is not None:
                     i += 1
-                    out.append(self._call(function, unit, bracket, self._items(bracket)))
+                    call = self._call(function, unit, bracket, self._items(bracket))
+                    out.append(self._raised(call, scripts))
                     continue
                 end = i
                 while end < len(units) and self.function_of(units[end], False) is None:
@@ -329,7 +343,7 @@ class Expressions:
                 made = self._bracketed(unit, bracket)
                 if made is not None:
                     i += 1
-                    out.append(made)
+                    out.append(self._raised(made, scripts))
                     continue
             out.append(self._alone(unit))
         if len(out) == 1:
@@ -360,27 +374,35 @@ class Expressions:
     def _scripted(self, mark: marks.Scripted) -> tree.Expr:
         """``(…)^\\top``, ``(…)^2``, ``\\lVert a - b \\rVert^2``."""
         body, span = mark.body, self.span(mark)
+        if (ten := _ten(mark)) is not None:
+            return tree.Number(float(f"1e{ten}"), span=span)
         if mark.primes:
             raise wrong("a prime belongs to a letter", mark)
         if isinstance(body, marks.Styled) and body.style in ("underbrace", "overbrace"):
             return self.read(body)  # what is written below the brace is a remark
-        out: tree.Expr | None = None
-        for script in mark.scripts:
+        if isinstance(body, marks.Fence) and body.kind == "norm":
+            (first, *rest) = mark.scripts
+            if first.above and len(first.items) == 1:
+                squared = self._squared_norm(body, first.items[0], span)
+                return self._raised(squared, rest)
+        return self._raised(self.read(body), mark.scripts)
+
+    def _raised(self, expr: tree.Expr, scripts: Sequence[marks.Script]) -> tree.Expr:
+        """Transposed, or to a power."""
+        for script in scripts:
             if not script.above or len(script.items) != 1:
                 hint = "give the expression a name, and the name the subscript"
                 raise wrong("a subscript belongs to a letter", script, hint)
             (item,) = script.items
+            span = expr.span.to(self.span(script))
             if self.scripts.is_transpose(item):
-                out = tree.Transpose(out or self.read(body), span=span)
-            elif isinstance(body, marks.Fence) and body.kind == "norm" and out is None:
-                out = self._squared_norm(body, item, span)
-            else:
-                steps = self.scripts.steps(item)
-                if steps is not None and steps[1] and isinstance(item, marks.Bracket):
-                    raise wrong("a step belongs to a letter", script, "write it at the letters")
-                out = tree.Binary("^", out or self.read(body), self.read(item), span=span)
-        assert out is not None
-        return out
+                expr = tree.Transpose(expr, span=span)
+                continue
+            steps = self.scripts.steps(item)
+            if steps is not None and steps[1] and isinstance(item, marks.Bracket):
+                raise wrong("a step belongs to a letter", script, "write it at the letters")
+            expr = tree.Binary("^", expr, self.read(item), span=span)
+        return expr
 
     def _squared_norm(self, body: marks.Fence, power: marks.Mark, span: Span) -> tree.Expr:
         inner = body.body
@@ -411,6 +433,8 @@ class Expressions:
         if letter is None:
             return None
         name = self.scripts.plain_name(mark)
+        if name in self.names.known:
+            return None
         if name in self.names.functions:
             return Function(self.names.functions[name or ""]) if called else None
         if letter.base == "sigma" and "sigma" not in self.names.functions:
@@ -578,6 +602,20 @@ class Unit:
 
 def _is_function_sign(mark: marks.Mark) -> bool:
     return isinstance(mark, marks.Sign) and mark.kind == "function"
+
+
+def _ten(mark: marks.Mark) -> int | None:
+    """The exponent of a power of ten."""
+    match mark:
+        case marks.Scripted(
+            body=marks.Sign(text="10"), scripts=(marks.Script(above=True, items=(item,)),)
+        ):
+            sign = 1
+            if isinstance(item, marks.Sum) and item.signs == ("-",):
+                sign, item = -1, item.parts[0]
+            if isinstance(item, marks.Sign) and item.text.isdecimal() and len(item.text) < 4:
+                return sign * int(item.text)
+    return None
 
 
 def _is_row(mark: marks.Mark) -> bool:

@@ -149,10 +149,12 @@ class Matrix(Mark):
 
 @dataclass(frozen=True, slots=True)
 class Item(Mark):
-    """``a = b = c``; ``relations`` are ``= ~ in`` and comparisons, one less than sides."""
+    """``a = b = c``; ``relations`` are ``= ~ in`` and comparisons, one less than sides. ``when``
+    is a condition after a ``~``."""
 
     sides: tuple[Mark, ...]
     relations: tuple[str, ...]
+    when: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)

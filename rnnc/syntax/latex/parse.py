@@ -119,10 +119,13 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         return marks.Row(*_extent(parts), items)
 
     def item(self, parts: list[Any]) -> marks.Item:
+        when = None
+        if len(parts) > 2 and isinstance(parts[-2], Token) and parts[-2].type == "WHEN":
+            when, parts = _mark(parts[-1]), parts[:-2]
         sides = tuple(map(_mark, parts[::2]))
         kinds = {"EQUALS": "=", "SIM": "~", "IN": "in"}
         relations = tuple(kinds.get(t.type) or _comparison(t) for t in parts[1::2])
-        return marks.Item(*_extent(parts), sides, relations)
+        return marks.Item(*_extent(parts), sides, relations, when)
 
     # -------------------------------------------------------------- expressions
 
@@ -241,11 +244,11 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         return marks.Styled(*_extent(parts), name, False, _mark(parts[1]))
 
     def fraction(self, parts: list[Any]) -> marks.Mark:
-        return marks.Fraction(*_extent(parts), _mark(parts[1]), _mark(parts[2]))
+        return marks.Fraction(*_extent(parts), _bare(parts[1]), _bare(parts[2]))
 
     def root(self, parts: list[Any]) -> marks.Mark:
         degree = _mark(parts[2]) if len(parts) > 2 else None
-        return marks.Root(*_extent(parts), _mark(parts[-1]), degree)
+        return marks.Root(*_extent(parts), _bare(parts[-1]), degree)
 
     def case(self, parts: list[Any]) -> Any:
         values = [p for p in parts if isinstance(p, marks.Mark) or _is_value(p)]
@@ -271,6 +274,14 @@ def _is_value(part: object) -> bool:
 
 def _mark(part: Any) -> marks.Mark:
     return _sign(part) if isinstance(part, Token) else part
+
+
+def _bare(part: Any) -> marks.Mark:
+    """Without the braces that nobody sees."""
+    mark = _mark(part)
+    while isinstance(mark, marks.Bracket) and mark.kind == "{" and len(mark.items) == 1:
+        (mark,) = mark.items
+    return mark
 
 
 def _extent(parts: list[Any]) -> tuple[int, int]:

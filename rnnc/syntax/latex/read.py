@@ -52,7 +52,7 @@ class _Reading:
         self.diagnostics: list[Diagnostic] = []
         self.block: tree.LatexStatement | None = None
         self.quiet = False
-        self.distributions: dict[str, tuple[tree.Call, Span]] = {}
+        self.distributions: dict[str, tuple[tree.Call, tree.Expr | None, Span]] = {}
         self.reader = Expressions(names, self._place, self._note)
 
     def _place(self, start: int, end: int) -> Span:
@@ -79,7 +79,7 @@ class _Reading:
                 out.append(s)
         if self.distributions:
             out = [self._observed(s) for s in out]
-        for name, (_, span) in self.distributions.items():
+        for name, (_, _, span) in self.distributions.items():
             message = f"`{name}` is no target of this model, or has a distribution already"
             hint = f"declare it: target {name}[t] : index(k)"
             self.diagnostics.append(Diagnostic("RNN010", message, span, hint=hint))
@@ -348,13 +348,14 @@ class _Reading:
         )  # fmt: skip
         span = self._place(right.start, right.end)
         call = tree.Call(name, tuple(o for o in over if o), args, span=span)
-        self.distributions[lefts[0].name] = call, lefts[0].span
+        when = None if item.when is None else self.reader.read(item.when)
+        self.distributions[lefts[0].name] = call, when, lefts[0].span
 
     def _observed(self, s: tree.Statement) -> tree.Statement:
         if isinstance(s, tree.TargetStatement) and s.distribution is None:
             found = self.distributions.pop(s.item.name, None)
             if found is not None:
-                return replace(s, distribution=found[0])
+                return replace(s, distribution=found[0], when=found[1] or s.when)
         return s
 
 

@@ -43,6 +43,14 @@ class Name:
     exponential: marks.Mark | None = None  # `e^x`, where no value is called e
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """Steps in a script; ``word`` is their place among the words that they might be instead."""
+
+    steps: list[tree.Expr]
+    word: int | None = None
+
+
 def wrong(message: str, mark: marks.Mark, hint: str | None = None) -> LatexError:
     """The error at a mark."""
     return LatexError(message, mark.start, mark.end, hint)
@@ -188,7 +196,7 @@ class Scripts:
         out = Name(letter.base)
         primes = letter.primes
         words: list[str] = []
-        weak: list[tuple[int, str, list[tree.Expr]]] = []  # steps, or the word at that place
+        steps: list[_Steps] = []
         ordered = sorted(letter.scripts, key=lambda s: s.above)
         for script in ordered:
             for item in script.items:
@@ -208,9 +216,11 @@ class Scripts:
                     continue
                 found, word = self.steps(item), self.word(item)
                 if found and found[1] and not self._is_known_word(so_far, word):
-                    out.steps += found[0]
+                    steps.append(_Steps(found[0]))
+                elif found and word is None:
+                    steps.append(_Steps(found[0]))
                 elif found and word is not None:
-                    weak.append((len(words), word, found[0]))
+                    steps.append(_Steps(found[0], len(words)))
                     words.append(word)
                 elif word is not None:
                     words.append(word)
@@ -219,7 +229,7 @@ class Scripts:
                 else:
                     hint = "a subscript is a step (t-1) or part of a name (f, xh, \\mathrm{in})"
                     raise wrong("this cannot be read as a step or as part of a name", item, hint)
-        self._settle(out, letter.base, words, weak, primes)
+        self._settle(out, letter.base, words, steps, primes)
         return out
 
     def _joined(self, base: str, words: Sequence[str], primes: int) -> str:
@@ -234,24 +244,22 @@ class Scripts:
         )
 
     def _settle(
-        self,
-        out: Name,
-        base: str,
-        words: list[str],
-        weak: list[tuple[int, str, list[tree.Expr]]],
-        primes: int,
+        self, out: Name, base: str, words: list[str], steps: list[_Steps], primes: int
     ) -> None:
         """Steps that might be part of the name are one or the other."""
         known, varying = self.names.known, self.names.varying
         out.name = self._joined(base, words, primes)
-        if weak and out.name not in known:
-            places = {i for i, _, _ in weak}
+        unsure = [s for s in steps if s.word is not None]
+        chosen = [s for s in steps if s.word is None]
+        for i in range(len(unsure) if out.name not in known else 0):  # the last ones, if not all
+            places = {s.word for s in unsure[i:]}
             stem = self._joined(base, [w for i, w in enumerate(words) if i not in places], primes)
-            count = len(out.steps) + sum(len(steps) for _, _, steps in weak)
-            if stem in varying and len(varying[stem]) == count:
-                out.name = stem
-                out.steps += [step for _, _, steps in weak for step in steps]
-        if out.name not in known and len(words) > 0:
+            meant = [s for s in steps if s.word is None or s.word in places]
+            if len(varying.get(stem, ())) == sum(len(s.steps) for s in meant):
+                out.name, chosen = stem, meant
+                break
+        out.steps = [step for s in chosen for step in s.steps]
+        if out.name not in known and words:
             glued = base + "".join(words) + "'" * primes  # `W_{xh}` of a model with a `Wxh`
             if glued in known:
                 out.name = glued
