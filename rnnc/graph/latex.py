@@ -13,9 +13,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
 from typing import Any
 
-from rnnc.graph.algebra import AND, ATOM, COMPARE, NOT, OR, POWER, PRODUCT, SUM, TERM, Part
+from rnnc.graph.algebra import (
+    AND,
+    ATOM,
+    COMPARE,
+    LIKELIHOOD,
+    NOT,
+    OR,
+    POWER,
+    PRODUCT,
+    SUM,
+    TERM,
+    Part,
+)
 from rnnc.graph.edges import is_met
 from rnnc.graph.equations import (
     LIKELIHOODS,
@@ -27,11 +40,19 @@ from rnnc.graph.equations import (
 )
 from rnnc.graph.latex_names import parts_of, size_latex, symbol, word_symbol
 from rnnc.graph.notation import GIVEN, Printer, constant_part, size_text
-from rnnc.graph.ops import LEAVES, REDUCTIONS
-from rnnc.graph.show import declarations, head, spelling, started, type_text
+from rnnc.graph.ops import LEAVES, MAPS, REDUCTIONS
+from rnnc.graph.show import (
+    declarations,
+    head,
+    objective_name,
+    spelling,
+    started,
+    type_text,
+)
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read
+from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read, Size
 
+DOTTED = TERM + 5  # a \cdot b, read from the left
 SUMMED = SUM + 5  # a sum sign or cases: what follows as a factor would be read as a part of it
 
 INFIX: dict[str, tuple[str, int, int, int]] = {  # sign, own level, least level left and right
@@ -139,14 +160,12 @@ class LatexPrinter(Printer):
             for key, name in named.items():
                 if name in read | self.hidden | {*system.outputs} or name in out:
                     continue
-                label = key.removeprefix("loss").lstrip(".")
-                left = (
-                    rf"\mathcal{{L}}_{{{word_symbol(label, first=False)}}}"
-                    if label
-                    else r"\mathcal{L}"
-                )
+                label = objective_name(system, kind, key)
                 if kind == "metric":
-                    left = rf"\text{{metric }} {symbol(key)}"
+                    left = rf"\text{{metric }} {symbol(label)}"
+                else:
+                    below = f"_{{{word_symbol(label, first=False)}}}" if label else ""
+                    left = rf"\mathcal{{L}}{below}"
                 over = {BATCH} if kind == "loss" else set(system.axes)
                 inner = averaged(system, system[name], self.inlined, over)
                 right = self.read(inner) if inner else self.expression(system[name])
@@ -193,9 +212,9 @@ class LatexPrinter(Printer):
     def _like_steps(self, value: Value) -> set[str]:
         """The words in a value's name that would be read as steps."""
         axes = {a for a in self.system.axes if a != BATCH}
-        like = {*axes, *(self.system.axes[a].length for a in axes)}
-        first, *rest = self.name(value.name).split("_")
-        like |= {word for word in rest if word and all(c in axes for c in word)}
+        like = {"t", "T", *axes, *(self.system.axes[a].length for a in axes)}
+        first, *rest = self.name(value.name).rstrip("'").split("_")
+        like |= {word for word in rest if word and all(c in axes | {"t"} for c in word)}
         if value.op not in GIVEN:  # `h_1` where there is an `h_t`
             count = 1 + len({*value.axes} - {BATCH})
             stems = {self.name(v.name) for v in self.system.values.values()
@@ -257,6 +276,8 @@ class LatexPrinter(Printer):
                 return rf"\frac{{{texts[0]}}}{{{texts[1]}}}", POWER
             case "pow":
                 return f"{enclosed(parts[0], ATOM)}^{{{texts[1]}}}", POWER
+            case "neg" if texts[0].startswith("-") and parts[0][1] == LIKELIHOOD:
+                return texts[0][1:], ATOM
             case "neg":
                 return f"-{enclosed(parts[0], SUMMED)}", SUM
             case "not":
@@ -289,7 +310,7 @@ class LatexPrinter(Printer):
             case "onehot":
                 texts.append(size_latex(attrs["size"]))
             case "broadcast":
-                texts += [size_latex(s) for s in value.type.shape]
+                return self._stretched(value)
         over = value.over if op in REDUCTIONS else ()
         return self._call(op, texts, over)
 
@@ -329,7 +350,7 @@ class LatexPrinter(Printer):
         source = self.system[value.reads[0].source]
         if source.name in self.inlined and source.op in LIKELIHOODS:
             loss = self._call(LIKELIHOODS[source.op], [self.read(source.reads[0]), row])
-            return f"-{loss[0]}", SUM
+            return f"-{loss[0]}", LIKELIHOOD
         return f"{enclosed(table, POWER)}[{row}]", ATOM
 
     # ---------------------------------------------------------------- products and sums
@@ -337,10 +358,37 @@ class LatexPrinter(Printer):
     def _entries(self, value: Value, parts: list[Part]) -> Part:
         """``a \\odot b``; a number stands beside what it multiplies."""
         ranks = [self._shown_rank(r) for r in value.reads]
-        if all(ranks):
+        # beside something, a number is told from a vector by what it is made of
+        told = all(rank or r.source in self.told
+                   for rank, r in zip(ranks, value.reads, strict=True))  # fmt: skip
+        if all(ranks) or not told:
             a, b = (enclosed(p, least) for p, least in zip(parts, (TERM, PRODUCT), strict=True))
             return rf"{a} \odot {b}", TERM
-        return _beside(*parts, thin=True)
+        return _scaled(*parts)
+
+    @cached_property
+    def told(self) -> set[str]:
+        """Values whose rank is told by what they are made of, not by what is made of them; of
+        some that recur nothing tells it."""
+        found = {v.name for v in self.system.values.values() if v.op in LEAVES}
+        before = -1
+        while len(found) > before:
+            before = len(found)
+            for value in self.system.values.values():
+                reads = [self.system[r.source] for r in value.reads]
+                known = [r for r in reads if r.name in found]
+                rank = value.type.rank
+                if (
+                    len(known) == len(reads)
+                    or value.op in REDUCTIONS and not value.over
+                    or (value.op == "contract" and any(r.type.rank == 2 for r in known))
+                    or (value.op in MAPS and rank and any(r.type.rank == rank for r in known))
+                ):  # fmt: skip
+                    found.add(value.name)
+        return found
+
+    def _are_told(self, value: Value) -> bool:
+        return all(r.source in self.told for r in value.reads)
 
     def _shown_rank(self, r: Read) -> int:
         """How many dimensions an operand has as it is printed."""
@@ -362,7 +410,12 @@ class LatexPrinter(Printer):
 
         match len(left), len(right):
             case _, 0:
-                return _beside(b, turned(a, out != left), thin=True)
+                return _scaled(b, turned(a, out != left))
+            case 1, 1 if not out and not self._are_told(value):
+                return self._call("dot", [parts[0][0], parts[1][0]])
+            case 1, 1 if not shared and out and not self._are_told(value):
+                first, second = (a, b) if out == left + right else (b, a)
+                return self._call("outer", [first[0], second[0]])
             case 1, 1 if not shared and out:
                 first, second = (a, b) if out == left + right else (b, a)
                 return _beside(first, _transposed(second), thin=True)
@@ -387,11 +440,32 @@ class LatexPrinter(Printer):
                 other = turned(b, left != right)
                 inner = rf"{enclosed(a, TERM)} \odot {enclosed(other, PRODUCT)}"
                 return self._call("sum", [inner])
-        return self._call("einsum", [rf"\text{{{left},{right}->{out}}}", a[0], b[0]])
+            case 2, 1 if len(shared) == 1 and out == right:
+                total = self._rows_total(value, a, left, out)
+                return rf"{enclosed(total, TERM)} \odot {enclosed(b, PRODUCT)}", TERM
+            case 2, 2 if len(shared) == 2 and len(out) == 1:
+                other = turned(b, left != right)
+                entries = rf"{enclosed(a, TERM)} \odot {enclosed(other, PRODUCT)}", TERM
+                return self._rows_total(value, entries, left, out)
+        word = rf"\mathrm{{{left}\_{right}\_{out}}}"
+        return self._call("einsum", [word, a[0], b[0]])
+
+    def _rows_total(self, product: Value, matrix: Part, letters: str, kept: str) -> Part:
+        """The sums of the rows of a matrix, or of its columns: a product with ones."""
+        (gone,) = set(letters) - set(kept)
+        turned = matrix if letters[0] == kept else _transposed(matrix)
+        count = self._letters(product)[gone]
+        return _beside(turned, self._call("repeat", ["[1]", size_latex(count)]))
 
     def _inside(self, value: Value, parts: list[Part]) -> Part:
         """What a contraction or a scatter adds up over axes."""
         return self._put(value, parts) if value.op == "scatter" else self._product(value, parts)
+
+    def size(self, size: Size) -> str:
+        return size_latex(size)
+
+    def beside(self, left: Part, right: Part) -> Part:
+        return _beside(left, right)
 
     def _put(self, value: Value, parts: list[Part]) -> Part:
         """A row put where a table was looked up."""
@@ -428,10 +502,19 @@ class LatexPrinter(Printer):
         return rf"\frac{{1}}{{{length}}} {self._sum(rest, (axis,))[0]}", SUMMED
 
 
+def _scaled(left: Part, right: Part) -> Part:
+    """``2 \\, x``, ``a b \\cdot x``: a product of which one is a number."""
+    if left[1] >= POWER:
+        return _beside(left, right, thin=True)
+    return rf"{enclosed(left, DOTTED)} \cdot {enclosed(right, PRODUCT)}", DOTTED
+
+
 def _beside(left: Part, right: Part, thin: bool = False) -> Part:
     """``W x``; a number that is not the first factor has a dot before it."""
     words = any(r"\mathrm" in text for text, _ in (left, right))  # `h2h h_t` wants a gap
-    sign = r" \cdot " if right[0][0].isdigit() else r" \, " if thin or words else " "
+    if right[0][0].isdigit():
+        return rf"{enclosed(left, DOTTED)} \cdot {enclosed(right, PRODUCT)}", DOTTED
+    sign = r" \, " if thin or words else " "
     # it is read from the right: `A B x` is A (B x)
     return f"{enclosed(left, POWER)}{sign}{enclosed(right, PRODUCT)}", PRODUCT
 

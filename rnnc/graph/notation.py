@@ -22,7 +22,6 @@ from rnnc.graph.algebra import (
     Part,
     enclosed,
     infix,
-    ones,
     product,
     side_by_side,
     summed,
@@ -178,6 +177,14 @@ class Printer:
             else:
                 yield r
 
+    def size(self, size: Size) -> str:
+        """A size as an argument."""
+        return size_text(size)
+
+    def beside(self, left: Part, right: Part) -> Part:
+        """A product of linear algebra."""
+        return side_by_side(left, right)
+
     def distribution(self, name: str) -> str:
         """``categorical(p[t])`` of a target; a choice among steps names their axis."""
         found, target = self.system.targets[name], self.system[name]
@@ -289,17 +296,21 @@ class Printer:
     def _stretched(self, value: Value) -> Part:
         """A number or a length of 1 stretched, by products with ones where it is a matrix."""
         part, shape = self._read(value.reads[0]), self.system[value.reads[0].source].type.shape
-        wanted = [size_text(s) for s in value.type.shape]
+        wanted = [self.size(s) for s in value.type.shape]
+
+        def repeated(text: str, count: str) -> str:
+            return self._call("repeat", [f"[{text}]", count])[0]
+
         if not shape and len(wanted) == 1:
-            return self._call("repeat", [f"[{part[0]}]", *wanted])
+            return repeated(part[0], wanted[0]), ATOM
         if not shape:
-            return self._call("outer", [f"repeat([{part[0]}], {wanted[0]})", ones(wanted[1])])
+            return self._call("outer", [repeated(part[0], wanted[0]), repeated("1", wanted[1])])
         if len(shape) == 1:
             return self._call("repeat", [part[0], *wanted])
         if shape[0] != value.type.shape[0]:
-            part = side_by_side((f"outer({ones(wanted[0])}, [1])", ATOM), part)
+            part = self.beside(self._call("outer", [repeated("1", wanted[0]), "[1]"]), part)
         if shape[1] != value.type.shape[1]:
-            part = side_by_side(part, (f"outer([1], {ones(wanted[1])})", ATOM))
+            part = self.beside(part, self._call("outer", ["[1]", repeated("1", wanted[1])]))
         return part
 
     def _letters(self, product: Value) -> dict[str, str]:

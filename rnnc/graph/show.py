@@ -215,13 +215,18 @@ def statements(printer: Printer) -> dict[str, str]:
 
 
 def started(printer: Printer, keyword: str, key: str) -> str:
-    """``loss``, ``loss L =`` or ``metric L =``; losses without a name have numbers, and those of
-    a target whose distribution is gone keep apart from its name."""
+    """``loss``, ``loss L =`` or ``metric L =``"""
+    name = objective_name(printer.system, keyword, key)
+    return f"{keyword:<6} {name} =" if name else keyword.ljust(6)
+
+
+def objective_name(system: System, keyword: str, key: str) -> str:
+    """The name of a loss or a metric, if it has one. Losses without one have numbers, and those
+    of a target whose distribution is gone keep apart from its name."""
     key = key.removeprefix("loss.") if keyword == "loss" else key
-    if key in printer.system.values and printer.system[key].op in GIVEN:
+    if key in system.values and system[key].op in GIVEN:
         key = f"{keyword}_{key}"
-    unnamed = keyword == "loss" and (key == "loss" or not key.isidentifier())
-    return keyword.ljust(6) if unnamed else f"{keyword:<6} {key} ="
+    return "" if keyword == "loss" and (key == "loss" or not key.isidentifier()) else key
 
 
 def _equations(printer: Printer) -> list[str]:

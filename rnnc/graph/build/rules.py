@@ -367,16 +367,20 @@ def guess_matrix(self: Inference, node: Node) -> bool:
     if not b or (r is not None and len(r) != len(b)):
         return False
     before = node.args[0].variable
-    if node.attrs["entries"] and len(b) == 1 and before is not None and before.axes:
-        self.give(node.args[0], b)  # in LaTeX `z_t h_t` is more likely a gate
-        return True
+    if node.attrs["entries"] and (before is None or before.role not in ("param", "const")):
+        return False  # in LaTeX `z_t h_t` is more likely a gate: see guess_same
     self.give(node.args[0], (r[0] if r else self.new_size(), b[0]))
     return True
 
 
 def guess_same(self: Inference, node: Node) -> bool:
-    """What is added to a vector is a vector of that length."""
-    if node.op != "map":
+    """What is added to a vector, or in LaTeX stands beside it, is a vector of that length."""
+    if node.op == "product" and node.attrs["entries"] and node.args[0].op == "transpose":
+        row, b = node.args[0].args[0], self.shape(node.args[1])
+        if row.shape is None and not row.bad and b is not None and len(b) == 1:
+            self.give(row, b)
+            return True
+    if node.op != "map" and not (node.op == "product" and node.attrs["entries"]):
         return False
     result = self.shape(node)
     for a in node.args:

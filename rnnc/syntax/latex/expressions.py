@@ -72,8 +72,8 @@ class Expressions:
                 return tree.Number(value, span=span)
             case marks.Sign(kind="function", text=text):
                 return tree.Name(text, span=span)
-            case marks.Product(factors=factors, dotted=dotted):
-                return self._product(mark, factors, dotted)
+            case marks.Product(factors=factors):
+                return self._product(mark, factors)
             case marks.Times(parts=parts, signs=signs):
                 return self._times(mark, parts, signs)
             case marks.Sum(parts=parts, signs=signs):
@@ -108,7 +108,7 @@ class Expressions:
                 raise wrong("dots do not say what they stand for", mark, hint)
             case marks.Lone():
                 raise wrong("this cannot stand alone", mark)
-        return self._product(mark, (mark,), frozenset())
+        return self._product(mark, (mark,))
 
     # ---------------------------------------------------------------- names
 
@@ -170,15 +170,27 @@ class Expressions:
         self, mark: marks.Mark, parts: Sequence[marks.Mark], signs: Sequence[str]
     ) -> tree.Expr:
         self._check_length(mark, parts)
+        if signs == ("·",) and (known := self._known_product(mark, *parts)) is not None:
+            return known
         out = self.read(parts[0])
         for part, sign in zip(parts[1:], signs, strict=True):
             factor = self.read(part)
             span = self.place(mark.start, part.end)
-            if sign == "*":
+            if sign in ("*", "·"):
                 out = tree.Product((out, factor), entries=True, span=span)
             else:
                 out = tree.Binary("*" if sign == "⊙" else sign, out, factor, span=span)
         return out
+
+    def _known_product(
+        self, mark: marks.Mark, left: marks.Mark, right: marks.Mark
+    ) -> tree.Expr | None:
+        """``2.5 \\cdot 10^{-7}``, ``\\frac{1}{T} \\cdot \\sum_t …``"""
+        if isinstance(right, marks.Total) and self.is_count(left, right):
+            return self._total(right, mean=left)
+        if isinstance(left, marks.Sign) and left.kind == "number" and _ten(right) is not None:
+            return tree.Number(float(f"{left.text}e{_ten(right)}"), span=self.span(mark))
+        return None
 
     def _check_length(self, mark: marks.Mark, parts: Sequence[object]) -> None:
         if len(parts) > MAX_TERMS:
@@ -238,24 +250,20 @@ class Expressions:
 
     # ---------------------------------------------------------------- products
 
-    def _product(
-        self, mark: marks.Mark, factors: Sequence[marks.Mark], dotted: frozenset[int]
-    ) -> tree.Expr:
+    def _product(self, mark: marks.Mark, factors: Sequence[marks.Mark]) -> tree.Expr:
         """Factors side by side: calls, lookups and products."""
         self._check_length(mark, factors)
-        units = list(self.units(factors, dotted))
-        last = units[-1].mark
-        if isinstance(last, marks.Total) and len(units) == 2 and self.is_count(units[0].mark, last):
-            return self._total(last, mean=units[0].mark)
+        units = list(self.units(factors))
+        if len(factors) == 2 and (known := self._known_product(mark, *factors)) is not None:
+            return known
         return self._joined(units, mark)
 
-    def units(self, factors: Sequence[marks.Mark], dotted: frozenset[int]) -> Iterable[Unit]:
+    def units(self, factors: Sequence[marks.Mark]) -> Iterable[Unit]:
         """The factors, with letters that touch apart."""
         i = 0
         while i < len(factors):
             factor = factors[i]
-            after = factors[i + 1] if i + 1 < len(factors) and i + 1 not in dotted else None
-            dot = i in dotted
+            after = factors[i + 1] if i + 1 < len(factors) else None
             i += 1
             body = factor.body if isinstance(factor, marks.Scripted) else factor
             if isinstance(body, marks.Sign) and body.text == "∂" and after is not None:
@@ -263,14 +271,13 @@ class Expressions:
                 if letter is not None:
                     i += 1
                     joined = replace(letter, base=f"d_{letter.base}")
-                    yield Unit(after, dot, joined, self.place(factor.start, after.end))
+                    yield Unit(after, joined, self.place(factor.start, after.end))
                     continue
             if isinstance(body, marks.Sign) and body.kind == "letters" and len(body.text) > 1:
-                pieces = self._apart(body, factor, after)
-                for j, piece in enumerate(pieces):
-                    yield Unit(piece, dot and not j, letter_of(piece, run=True))
+                for piece in self._apart(body, factor, after):
+                    yield Unit(piece, letter_of(piece, run=True))
                 continue
-            yield Unit(factor, dot, letter_of(factor))
+            yield Unit(factor, letter_of(factor))
 
     def _apart(
         self, run: marks.Sign, factor: marks.Mark, after: marks.Mark | None
@@ -306,17 +313,10 @@ class Expressions:
     def _joined(self, units: Sequence[Unit], whole: marks.Mark) -> tree.Expr:
         out: list[tree.Expr] = []
         i = 0
-        if len(units) > 1 and units[1].dotted and _ten(units[1].mark) is not None:
-            first = units[0].mark
-            if isinstance(first, marks.Sign) and first.kind == "number":  # 2.5 \\cdot 10^{-7}
-                value = float(f"{first.text}e{_ten(units[1].mark)}")
-                span = self.place(first.start, units[1].mark.end)
-                out.append(tree.Number(value, span=span))
-                i = 2
         while i < len(units):
             unit = units[i]
             i += 1
-            after = units[i].mark if i < len(units) and not units[i].dotted else None
+            after = units[i].mark if i < len(units) else None
             scripts: tuple[marks.Script, ...] = ()  # `\\tanh(x)^2` is a square of the call
             if isinstance(after, marks.Scripted) and isinstance(after.body, marks.Bracket):
                 scripts, after = after.scripts, after.body
@@ -327,7 +327,10 @@ class Expressions:
             if function is not None:
                 if bracket is not None:
                     i += 1
-                    call = self._call(function, unit, bracket, self._items(bracket))
+                    args = self._items(bracket)
+                    if function.name in ("repeat", "outer"):  # these take vectors
+                        args = tuple(map(self._vector, bracket.items, args))
+                    call = self._call(function, unit, bracket, args)
                     out.append(self._raised(call, scripts))
                     continue
                 end = i
@@ -433,8 +436,6 @@ class Expressions:
         if letter is None:
             return None
         name = self.scripts.plain_name(mark)
-        if name in self.names.known:
-            return None
         if name in self.names.functions:
             return Function(self.names.functions[name or ""]) if called else None
         if letter.base == "sigma" and "sigma" not in self.names.functions:
@@ -447,6 +448,8 @@ class Expressions:
         if len(letter.base) == 1 and letter.base not in self.names.functions:
             return None
         function = self.names.function(letter.base)
+        if function is not None and self.scripts.read(letter, mark).name in self.names.known:
+            return None
         if function is None or (not called and letter.base not in self.names.functions
                                 and not letter.word and len(letter.base) < 3):  # fmt: skip
             return None
@@ -489,6 +492,12 @@ class Expressions:
             raise wrong("only the natural logarithm is known", item, "write \\log(x) / \\log(2)")
         hint = "a function runs over an axis of the model: \\mathrm{softmax}_t(e_t)"
         raise wrong(f"`{axis or 'this'}` is no axis of this model", item, hint)
+
+    def _vector(self, mark: marks.Mark, expr: tree.Expr) -> tree.Expr:
+        """``[1]`` among the arguments of `repeat` has one entry; elsewhere it is in brackets."""
+        if isinstance(mark, marks.Bracket) and mark.kind == "[" and len(mark.items) == 1:
+            return tree.Concat((expr,), span=expr.span)
+        return expr
 
     def _items(self, bracket: marks.Bracket) -> tuple[tree.Expr, ...]:
         return tuple(map(self.read, bracket.items))
@@ -595,7 +604,6 @@ class Unit:
     """A factor of a product, the letter that it is, and its place where it is not its mark's."""
 
     mark: marks.Mark
-    dotted: bool
     letter: Letter | None
     span: Span | None = None
 

@@ -83,15 +83,14 @@ class Root(Mark):
 
 @dataclass(frozen=True, slots=True)
 class Product(Mark):
-    """Factors side by side; ``dotted`` are those with a dot before them."""
+    """Factors side by side."""
 
     factors: tuple[Mark, ...]
-    dotted: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Times(Mark):
-    """``a \\odot b / c``: ``signs`` are ``⊙ * / %``, one less than parts."""
+    """``a \\odot b / c``: ``signs`` are ``⊙ * / %``, one less than parts; or all ``·``."""
 
     parts: tuple[Mark, ...]
     signs: tuple[str, ...]

@@ -154,7 +154,7 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         first, sign, rest = parts
         signs = {"ENTRIES": "⊙", "STAR": "*", "SLASH": "/", "MOD": "%"}
         rest = _mark(rest)
-        if isinstance(rest, marks.Times):  # in brackets it would be a Bracket
+        if isinstance(rest, marks.Times) and rest.signs[0] != "·":
             found = (_mark(first), *rest.parts), (signs[sign.type], *rest.signs)
         else:
             found = (_mark(first), rest), (signs[sign.type],)
@@ -168,10 +168,16 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         first, last = _mark(parts[0]), _mark(parts[-1])
         # a product in brackets would be a Bracket
         factors = first.factors if isinstance(first, marks.Product) else (first,)
-        dotted = first.dotted if isinstance(first, marks.Product) else frozenset()
-        if len(parts) == 3:
-            dotted = dotted | {len(factors)}
-        return marks.Product(*_extent(parts), (*factors, last), dotted)
+        return marks.Product(*_extent(parts), (*factors, last))
+
+    def dotted(self, parts: list[Any]) -> marks.Mark:
+        first, _, last = parts
+        first, last = _mark(first), _mark(last)
+        if isinstance(first, marks.Times):
+            found = (*first.parts, last), (*first.signs, "·")
+        else:
+            found = (first, last), ("·",)
+        return marks.Times(*_extent(parts), *found)
 
     def scripted(self, parts: list[Any]) -> marks.Mark:
         scripts = tuple(p for p in parts[1:] if isinstance(p, marks.Script))

@@ -52,6 +52,7 @@ class _Reading:
         self.diagnostics: list[Diagnostic] = []
         self.block: tree.LatexStatement | None = None
         self.quiet = False
+        self.unsure = 0  # parts of the left side just read that might be steps
         self.distributions: dict[str, tuple[tree.Call, tree.Expr | None, Span]] = {}
         self.reader = Expressions(names, self._place, self._note)
 
@@ -92,9 +93,11 @@ class _Reading:
         """Find out which names the equations define, and which of them vary."""
         self.quiet = True
         waiting = list(self._equations())
-        for equation in waiting:  # `h_0` is a step of `h` only if there is an `h_t`
-            self.block = equation.block
-            self._learn_steps(equation.item)
+        # `s_{t,0}` is a step of `s` only if there is an `s_{t,j}`: what is sure comes first
+        for unsure in range(4):
+            for equation in waiting:
+                self.block = equation.block
+                self._learn_steps(equation.item, unsure)
         changed = True
         while changed and waiting:
             changed = False
@@ -119,11 +122,14 @@ class _Reading:
                         if item.relations[:1] == ("=",) and not self._is_range(item):
                             yield _Equation(item, s)
 
-    def _learn_steps(self, item: marks.Item) -> None:
+    def _learn_steps(self, item: marks.Item, unsure: int) -> None:
+        self.unsure = 0
         try:
             lefts = self._lefts(item.sides[0])
         except LatexError:
             return  # told when it is read
+        if self.unsure != unsure:
+            return
         for left in () if isinstance(lefts, str) or lefts is None else lefts:
             axes = tuple(i.name for i in left.index if isinstance(i, tree.Name))
             if axes and len(axes) == len(left.index) and all(a in self.names.axes for a in axes):
@@ -213,7 +219,8 @@ class _Reading:
         if isinstance(lefts, str):
             kind, _, name = lefts.partition(" ")
             if kind == "loss":
-                return tree.LossStatement(name or None, right, span=span)
+                named = name if name.isidentifier() else None
+                return tree.LossStatement(named, right, span=span)
             return tree.MetricStatement(name, right, span=span)
         if len(lefts) > 1 and not (isinstance(right, tree.Call) and right.function == "split"):
             count = tree.Number(len(lefts), span=right.span)
@@ -265,7 +272,7 @@ class _Reading:
         if said in ("metric", "loss") and len(rest) == 1:
             name = self.reader.scripts.plain_name(rest[0])
             return None if name is None else f"{said} {name}"
-        units = list(self.reader.units(mark.factors, mark.dotted))
+        units = list(self.reader.units(mark.factors))
         if len(units) == 1 and units[0].letter is not None:
             found = self.reader.scripts.read(units[0].letter, mark, left=True)
             return (tree.Left(found.name, tuple(found.steps), span=self.reader.span(mark)),)
@@ -297,6 +304,7 @@ class _Reading:
                 return None
             letter = run
         found = self.reader.scripts.read(letter, mark, left=True)
+        self.unsure += found.unsure
         if found.transposed or found.power is not None:
             return None
         return tree.Left(found.name, tuple(found.steps), span=self.reader.span(mark))

@@ -41,6 +41,7 @@ class Name:
     transposed: bool = False
     power: tree.Expr | None = None
     exponential: marks.Mark | None = None  # `e^x`, where no value is called e
+    unsure: int = 0  # how many parts of the name might be steps
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Scripts:
             case marks.Bracket(kind="(" | "{", items=items) if items:
                 words = [self.word(item) for item in items]
                 return None if None in words else "_".join(w for w in words if w)
-            case marks.Product(factors=factors, dotted=dotted) if not dotted:
+            case marks.Product(factors=factors):
                 parts = [self.word(f) for f in factors]
                 some = [p for p in parts if p is not None]
                 if len(some) < len(parts):
@@ -181,6 +182,10 @@ class Scripts:
             case marks.Sign(text=text, kind="function"):
                 return text
         letter = letter_of(mark, run=True)
+        if letter is None and isinstance(mark, marks.Styled):  # `\\hat{2h}`
+            word = self.word(mark.body)
+            accent = commands.ACCENTS.get(mark.style, "") if mark.accent else ""
+            return word if word is None or not accent else f"{word}_{accent}"
         if letter is None:
             return None
         words = [self.word(item) for script in letter.scripts for item in script.items]
@@ -215,7 +220,9 @@ class Scripts:
                     self._raise(out, item, so_far)
                     continue
                 found, word = self.steps(item), self.word(item)
-                if found and found[1] and not self._is_known_word(so_far, word):
+                whole = self._joined(letter.base, [*words, word or ""], primes)
+                is_word = whole in self.names.known and so_far not in self.names.varying
+                if found and found[1] and not (word and is_word):
                     steps.append(_Steps(found[0]))
                 elif found and word is None:
                     steps.append(_Steps(found[0]))
@@ -235,14 +242,6 @@ class Scripts:
     def _joined(self, base: str, words: Sequence[str], primes: int) -> str:
         return "_".join([base, *words]) + "'" * primes
 
-    def _is_known_word(self, stem: str, word: str | None) -> bool:
-        """Whether `W_t` is the name of a value, and `W` none that has steps."""
-        return (
-            word is not None
-            and f"{stem}_{word}" in self.names.known
-            and stem not in self.names.varying
-        )
-
     def _settle(
         self, out: Name, base: str, words: list[str], steps: list[_Steps], primes: int
     ) -> None:
@@ -259,6 +258,7 @@ class Scripts:
                 out.name, chosen = stem, meant
                 break
         out.steps = [step for s in chosen for step in s.steps]
+        out.unsure = len(steps) - len(chosen)
         if out.name not in known and words:
             glued = base + "".join(words) + "'" * primes  # `W_{xh}` of a model with a `Wxh`
             if glued in known:
