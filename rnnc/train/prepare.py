@@ -65,6 +65,12 @@ class Task:
         """How often the model runs in one epoch."""
         return -(-self.data.sequences // self.batch) * self.data.chunk_count(self.bptt)
 
+    @property
+    def lengths(self) -> tuple[str, ...]:
+        """The axes on which sequences, also those for validation, have lengths of their own."""
+        models = [self.model] if self.judge is None else [self.model, self.judge]
+        return tuple(dict.fromkeys(a for m in models for a in m.ports.extra["lengths"]))
+
     def first_states(self, weights: Weights, arrays: Mapping[str, Any]) -> Arrays:
         """The states before the first step of these sequences; those left out are zero."""
         if self.start is None:
