@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc.graph.names import canonical
+from rnnc.graph.names import PROMPT, axis_of, canonical
 from rnnc.graph.types import BATCH, Kind
 from rnnc.numbers import checked_seed
 from rnnc.runtime.lengths import (
     ROLE,
-    axis_of,
     check_lengths,
     check_own_steps,
     without_padding,
@@ -155,7 +154,7 @@ def ports_of(
             along = fixed.get(along, along)
         times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
         padded = tuple((i, own[length]) for i, length in times if length in own)
-        size = (sizes or {}).get(p.name.removesuffix(".prompt"))
+        size = (sizes or {}).get(p.name.removesuffix(PROMPT))
         return PortInfo(
             p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size, most
         )
