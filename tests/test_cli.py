@@ -198,6 +198,12 @@ def test_words():
         (["run", "elman.rnn", "--steps", "S=3"], "the model has T"),
         (["run", "elman.rnn", "--input", "x=x.csv"], ".npy or .npz"),
         (["run", "elman.rnn", "--input", "x=x.npy"], "no file x.npy"),
+        (["run", "elman.rnn", "--input", "elman.rnn"], ".npy or .npz files, not elman.rnn"),
+        (["run", "elman.rnn", "--input", "x"], 'NAME=FILE, NAME="a text" or NAME="3 1 4"'),
+        (["run", "elman.rnn", "--input", "x=1 2 3"], "a sequence of x has 2 for each step: x : ["),
+        (["run", "elman.rnn", "--input", f"x={'1 ' * 5000}."], "'.' is no number"),
+        (["run", "starts.rnn", "--input", "word=1 99999999999999999999"], "999 is too large"),
+        (["run", "starts.rnn", "--input", "flagged=1 2"], "'2' is no flag, 0 or 1"),
         (["specs", "LSTN"], "did you mean LSTM"),
         (["fmt", "nowhere.rnn"], "no file nowhere.rnn"),
     ],
@@ -692,6 +698,22 @@ def test_run_lengths(rnn):
     assert rnn("run", "elman.rnn", "--input", "x=a.lengths/x.npy").code == 0
     for item in ("t.lengths.npy", "t.lengths=t.lengths.npy"):
         assert rnn("run", "elman.rnn", "-i", "a.lengths/x.npy", "-i", item).code == 0
+    # a spec takes them wherever they are
+    np.savez("d.npz", x=np.ones((2, 3, 2)), **{"t.lengths": [1, 3]})
+    typed = ["-i", "x=1 1", "-i", "x=1 1 1 1 1 1"]
+    found = []
+    for options in (typed, ["-i", "d.npz"], ["-i", "a.lengths/x.npy", "-i", "t.lengths=1 3"]):
+        ran = rnn("run", "elman.rnn", *options, "-o", "h.npy")
+        assert ran.code == 0, ran.err
+        found.append(np.load("h.npy"))
+        assert (found[-1][0, 1:] == 0).all()
+        np.testing.assert_array_equal(found[-1], found[0])
+    assert rnn("compile", "elman.rnn", "-o", "m.py").code == 0
+    ran = rnn("run", "m.py", "-i", "d.npz")  # a model is as it was compiled
+    assert "d.npz also holds t.lengths, which the model does not take" in ran.err
+    ran = rnn("run", "m.py", *typed)
+    assert ran.code == 1
+    assert "on the command line --lengths t" in ran.err
 
 
 def test_compile_generation_with_lengths(rnn):

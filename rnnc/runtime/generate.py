@@ -48,7 +48,7 @@ class Generation:
                 f"compile it with mode={MODE!r}"
             )
         self.by_name = {p.name: p for p in ports.inputs}
-        self.drawn = [n.removesuffix(PROMPT) for n in self.by_name if n.endswith(PROMPT)]
+        self.drawn = list(ports.prompts)
         self.sequences = [n for n in self.drawn if self._port(n).kind == "index"]
         self.symbols = Symbols(ports)
         self.inputs = dict(inputs)

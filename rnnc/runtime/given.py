@@ -43,7 +43,8 @@ def given(
         if axis_of(key) not in compiled and len(np.unique(own)) > 1:
             raise DataError(
                 f"the sequences of {who} have {own.min()} to {own.max()} steps: give them one by "
-                f'one, or compile the model with lengths=("{axis_of(key)}",)'
+                f'one, or compile the model with lengths=("{axis_of(key)}",), on the command '
+                f"line --lengths {axis_of(key)}"
             )
     return out
 

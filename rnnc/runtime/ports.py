@@ -84,6 +84,11 @@ class Ports:
         """Whether the weights come with each call, rather than being part of the model."""
         return bool(self.extra.get("weights_given"))
 
+    @property
+    def prompts(self) -> dict[str, PortInfo]:
+        """Of a model that draws sequences the inputs for their beginnings, by their names."""
+        return {p.name.removesuffix(PROMPT): p for p in self.inputs if p.name.endswith(PROMPT)}
+
 
 # ---------------------------------------------------------------- to and from JSON
 
