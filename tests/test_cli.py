@@ -239,6 +239,45 @@ def test_check(rnn):
     assert not ran.err
 
 
+def test_check_layers(rnn):
+    """A layer is a line, unless all of it is asked for."""
+    lines = "model Net\nuse GRU\ndim n\ninput x[t], z[t] : [n]\nparam q : [4]\n"
+    lines += "layer enc = GRU(m = 4)\na[t] = enc(x[t])\nb[t] = enc(z[t])\nb_[t] = tanh(b[t])\n"
+    lines += "h[t] = GRU(a[t] + b_[t-1]; m = 3, depth = 2, h[0] = relu(v))\nb_[0] = tanh(q)\n"
+    Path("net.rnn").write_text(lines + "param v : [3]\noutput h\n")
+    ran = rnn("check", "net.rnn", "--set", "n=2")
+    assert ran.code == 0
+    assert ran.out == (
+        "Net  (net.rnn)  with n = 2\n"
+        "\n"
+        "name  role    shape  axes\n"
+        "----  ------  -----  --------\n"
+        "x     input   [n]    t, batch\n"
+        "z     input   [n]    t, batch\n"
+        "q     param   [4]\n"
+        "v     param   [3]\n"
+        "a     value   [4]    t, batch\n"
+        "b     value   [4]    t, batch\n"
+        "b_    value   [4]    t, batch\n"
+        "h     output  [3]    t, batch\n"
+        "\n"
+        "layer  model  sizes                    parameters\n"
+        "-----  -----  -----------------------  --------------\n"
+        "enc    GRU    n = 2, m = 4             12*n + 48 = 72\n"
+        "h      GRU    depth = 2, n = 4, m = 3  117\n"
+        "\n"
+        "parameters: 12*n + 172 = 196\n"
+    )
+    whole = rnn("check", "net.rnn", "--set", "n=2", "--all").out
+    assert "with enc.n = 2, enc.m = 4, n = 2, h.1.n = 4, h.1.m = 3, h.2.n = 3" in whole
+    assert "\nh.2.W_z    param   [3, 3]\n" in whole
+    assert "\na.h        state   [4]     t, batch\n" in whole
+    assert rnnc.load("net.rnn", n=2).table(inner=True) in whole
+    named = {v["name"] for v in json.loads(rnn("check", "net.rnn", "--format", "json").out)[
+        "models"][0]["values"]}  # fmt: skip
+    assert {"a.h", "h.2.W_z"} <= named
+
+
 def test_check_problems(rnn):
     ran = rnn("check", "bad.rnn", "elman.rnn", "bad.rnn")
     assert ran.code == 1
