@@ -67,11 +67,9 @@ def _item(text: str) -> Item:
     path = Path(text)
     if path.suffix in FILES and (not equals or path.is_file()):
         return Item(text, path.stem, text, True)
-    if not equals and path.suffix and path.is_file():
-        raise UsageError(f"inputs are .npy or .npz files, not {path.name}")
     if not equals or not name:
         raise UsageError(
-            f'--input {text}: write NAME=FILE, NAME="a text" or NAME="3 1 4"; '
+            f'--input {text:.60}: write NAME=FILE, NAME="a text" or NAME="3 1 4"; '
             "a file alone is .npy or .npz"
         )
     return Item(text, name, value, False)
