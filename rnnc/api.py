@@ -14,6 +14,7 @@ from rnnc import compiler, numbers
 from rnnc.backends.numpy_source import to_numpy
 from rnnc.compiler import Options
 from rnnc.graph.build import build
+from rnnc.graph.build.expand import TAKEN
 from rnnc.graph.latex import show_latex
 from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
@@ -29,6 +30,7 @@ from rnnc.runtime.vocabulary import Vocabulary
 from rnnc.runtime.weights import Weights, check_weights, initial_weights, read_weights
 from rnnc.source import DataError, Note, Source, UsageError
 from rnnc.spec_files import Neighbours, library, library_source
+from rnnc.syntax import tree
 from rnnc.syntax.parse import parse as parse_source
 from rnnc.syntax.parse import read_source
 
@@ -116,9 +118,21 @@ class Spec:
         system = compiler.adjoint(self.system, _names("inputs", inputs))
         return show_system(system, symbols(system))
 
-    def table(self) -> str:
-        """Every value with its role and shape, as text."""
-        return table(self.system)
+    def table(self, inner: bool = False) -> str:
+        """Every value with its role and shape, and every layer with its sizes and the number of
+        its parameters, as text; with ``inner`` the values inside of layers in their place."""
+        return table(self.system, None if inner else self._layers())
+
+    def _layers(self) -> dict[str, str]:
+        """The layers by name, each with the model, or the named layer, that is called."""
+        found = {s.name: s.call.function for s in self.tree.statements
+                 if isinstance(s, tree.LayerStatement)}  # fmt: skip
+        known = {*TAKEN, *self.system.values}
+        for s in self.tree.statements:
+            match s:
+                case tree.Equation(right=tree.Call() as call) if call.function not in known:
+                    found[s.left[0].name] = call.function
+        return found
 
     def init(self, seed: int = 0, dtype: str = "float32") -> Weights:
         """First values of the parameters, by name; the same for the same seed."""

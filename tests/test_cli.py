@@ -198,6 +198,13 @@ def test_words():
         (["run", "elman.rnn", "--steps", "S=3"], "the model has T"),
         (["run", "elman.rnn", "--input", "x=x.csv"], ".npy or .npz"),
         (["run", "elman.rnn", "--input", "x=x.npy"], "no file x.npy"),
+        (["run", "elman.rnn", "--input", "elman.rnn"], "a file alone is .npy or .npz"),
+        (["run", "elman.rnn", "--input", "a long text. " * 500], "a file alone is .npy or .npz"),
+        (["run", "elman.rnn", "--input", "x"], 'NAME=FILE, NAME="a text" or NAME="3 1 4"'),
+        (["run", "elman.rnn", "--input", "x=1 2 3"], "a sequence of x has 2 for each step: x : ["),
+        (["run", "elman.rnn", "--input", f"x={'1 ' * 5000}."], "'.' is no number"),
+        (["run", "starts.rnn", "--input", "word=1 99999999999999999999"], "999 is too large"),
+        (["run", "starts.rnn", "--input", "flagged=1 2"], "'2' is no flag, 0 or 1"),
         (["specs", "LSTN"], "did you mean LSTM"),
         (["fmt", "nowhere.rnn"], "no file nowhere.rnn"),
     ],
@@ -231,6 +238,45 @@ def test_check(rnn):
         "parameters: m*n + m^2 + m = 18\n"
     )
     assert not ran.err
+
+
+def test_check_layers(rnn):
+    """A layer is a line, unless all of it is asked for."""
+    lines = "model Net\nuse GRU\ndim n\ninput x[t], z[t] : [n]\nparam q : [4]\n"
+    lines += "layer enc = GRU(m = 4)\na[t] = enc(x[t])\nb[t] = enc(z[t])\nb_[t] = tanh(b[t])\n"
+    lines += "h[t] = GRU(a[t] + b_[t-1]; m = 3, depth = 2, h[0] = relu(v))\nb_[0] = tanh(q)\n"
+    Path("net.rnn").write_text(lines + "param v : [3]\noutput h\n")
+    ran = rnn("check", "net.rnn", "--set", "n=2")
+    assert ran.code == 0
+    assert ran.out == (
+        "Net  (net.rnn)  with n = 2\n"
+        "\n"
+        "name  role    shape  axes\n"
+        "----  ------  -----  --------\n"
+        "x     input   [n]    t, batch\n"
+        "z     input   [n]    t, batch\n"
+        "q     param   [4]\n"
+        "v     param   [3]\n"
+        "a     value   [4]    t, batch\n"
+        "b     value   [4]    t, batch\n"
+        "b_    value   [4]    t, batch\n"
+        "h     output  [3]    t, batch\n"
+        "\n"
+        "layer  model  sizes                    parameters\n"
+        "-----  -----  -----------------------  --------------\n"
+        "enc    GRU    n = 2, m = 4             12*n + 48 = 72\n"
+        "h      GRU    depth = 2, n = 4, m = 3  117\n"
+        "\n"
+        "parameters: 12*n + 172 = 196\n"
+    )
+    whole = rnn("check", "net.rnn", "--set", "n=2", "--all").out
+    assert "with enc.n = 2, enc.m = 4, n = 2, h.1.n = 4, h.1.m = 3, h.2.n = 3" in whole
+    assert "\nh.2.W_z    param   [3, 3]\n" in whole
+    assert "\na.h        state   [4]     t, batch\n" in whole
+    assert rnnc.load("net.rnn", n=2).table(inner=True) in whole
+    named = {v["name"] for v in json.loads(rnn("check", "net.rnn", "--format", "json").out)[
+        "models"][0]["values"]}  # fmt: skip
+    assert {"a.h", "h.2.W_z"} <= named
 
 
 def test_check_problems(rnn):
@@ -692,6 +738,22 @@ def test_run_lengths(rnn):
     assert rnn("run", "elman.rnn", "--input", "x=a.lengths/x.npy").code == 0
     for item in ("t.lengths.npy", "t.lengths=t.lengths.npy"):
         assert rnn("run", "elman.rnn", "-i", "a.lengths/x.npy", "-i", item).code == 0
+    # a spec takes them wherever they are
+    np.savez("d.npz", x=np.ones((2, 3, 2)), **{"t.lengths": [1, 3]})
+    typed = ["-i", "x=1 1", "-i", "x=1 1 1 1 1 1"]
+    found = []
+    for options in (typed, ["-i", "d.npz"], ["-i", "a.lengths/x.npy", "-i", "t.lengths=1 3"]):
+        ran = rnn("run", "elman.rnn", *options, "-o", "h.npy")
+        assert ran.code == 0, ran.err
+        found.append(np.load("h.npy"))
+        assert (found[-1][0, 1:] == 0).all()
+        np.testing.assert_array_equal(found[-1], found[0])
+    assert rnn("compile", "elman.rnn", "-o", "m.py").code == 0
+    ran = rnn("run", "m.py", "-i", "d.npz")  # a model is as it was compiled
+    assert "d.npz also holds t.lengths, which the model does not take" in ran.err
+    ran = rnn("run", "m.py", *typed)
+    assert ran.code == 1
+    assert "on the command line --lengths t" in ran.err
 
 
 def test_compile_generation_with_lengths(rnn):

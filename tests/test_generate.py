@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -785,7 +786,9 @@ def test_cli_generate(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     arrays = tmp_path / "out.npz"
     code, out, _ = run(capsys, "generate", model, "--prompt", "she", "--steps", 3, "-o", arrays)
     assert code == 0
-    assert "y  [1, 6]  int64" in out
+    text, *rest = out.splitlines()
+    assert text == run(capsys, "generate", model, "--prompt", "she", "--steps", 3)[1][:-1]
+    assert rest[0] == "p  [1, 6, 12]  float32"  # with texts only where all is written
     assert np.load(arrays)["p"].shape == (1, 6, 12)
 
 
@@ -795,8 +798,14 @@ def test_cli_numbers_and_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, out, err = run(capsys, "generate", path, "--prompt", "4 4", "--steps", 2)
     assert code == 0
     assert "initial weights" in err
-    assert "y  [1, 4]" in out
-    assert "[[4 4" in out
+    head, drawn, rest, *_ = out.splitlines()
+    assert (head, rest) == ("y  [1, 4]  int64", "p  [1, 4, 5]  float32")
+    assert drawn.startswith("  4 4 ")
+    code, out, err = run(capsys, "generate", path, "--steps", 300, "--count", 2)
+    assert [len(line.split()) for line in out.splitlines()[1:3]] == [300, 300]  # nothing left out
+    code, out, err = run(capsys, "generate", path, "--end", 3, "--count", 9)
+    for line in out.splitlines()[1:10]:
+        assert [i for i, y in enumerate(line.split(), 1) if y == "3"] in ([], [len(line.split())])
     np.save(tmp_path / "x.npy", np.ones((2, 3, 2), "float32"))
     code, out, err = run(
         capsys, "generate", "LSTMClassifier", "--set", "n=2", "--set", "k=3", "--input",
@@ -827,6 +836,128 @@ def test_cli_input_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert out.startswith("y  [1]  int64")
 
 
+CAPTIONS = """
+model Captions
+dim   n, k = 3
+input x : [n]
+param A : [k, n] ~ normal(0, 1)
+p = softmax(A x)
+target y[t] : index(k) ~ categorical(p)
+output p
+"""
+WAVE = """
+model Wave
+input c[t] : [1], on[t] : flag
+q[t] = 0.5 * y[t-1] + where(on[t], [c[t], 1], 0)
+target y[t] : [2] ~ normal(q[t], 0.1)
+output q
+"""
+
+
+def test_cli_typed_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers are typed as they are read: a vector, or step by step, one option a sequence."""
+    monkeypatch.chdir(tmp_path)
+    Path("captions.rnn").write_text(CAPTIONS)
+    Path("wave.rnn").write_text(WAVE)
+    np.save("x.npy", [[0.5, -1.0], [2.0, 3.0]])
+    two = ["--input", "x=0.5 -1", "--input", "x=2,3"]
+    model = rnnc.load("captions.rnn", n=2)
+    model.compile("onnx", mode="generate", weights=model.init()).save("c.onnx")
+    from_file = run(capsys, "generate", "c.onnx", "--input", "x.npy", "--steps", 4)
+    assert from_file[0] == 0, from_file[2]
+    assert run(capsys, "generate", "c.onnx", *two, "--steps", 4) == from_file
+    code, out, err = run(capsys, "generate", "wave.rnn", "-i", "c=1 2 3", "-i", "on=1 0 true")
+    assert code == 0, err
+    assert out.startswith("y  [1, 3, 2]  float32\n")
+    code, out, err = run(capsys, "run", "wave.rnn", "-i", "c=1 2 3", "-i", "on=1 0 true")
+    assert code == 1  # it is teacher forcing that `run` does: the output reads the target
+    assert "  y : [batch, T, 2]\ngive it as in --input y=y.npy" in err
+    code, out, err = run(
+        capsys, "run", "wave.rnn", "-i", "c=1 2", "-i", "on=1 0", "-i", "y=1 2 3 4"
+    )
+    assert (code, err) == (0, "")
+    assert out == "q  [1, 2, 2]  float32\n  [[[1.  1. ]\n    [0.5 1. ]]]\n"
+    # the sequences of a text, one for all or one for each
+    code, out, err = run(capsys, "score", "captions.rnn", "--set", "n=2", *two, "1 2", "0")
+    assert code == 0, err
+    judge = model.compile("numpy", mode="loss", weights=model.init())
+    for line, s in zip(
+        out.splitlines()[1:], judge.score([[1, 2], [0]], x=[[0.5, -1], [2, 3]]), strict=True
+    ):
+        assert abs(float(line.split()[0]) - s.log_likelihood) < 1e-3
+    once = run(capsys, "score", "captions.rnn", "--set", "n=2", *two[:2], "1 2", "0")[1]
+    assert once.splitlines()[1] == out.splitlines()[1]
+    assert once.splitlines()[2] != out.splitlines()[2]
+
+
+def test_cli_inputs_of_several_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A spec is compiled with lengths where the inputs have some."""
+    monkeypatch.chdir(tmp_path)
+    spec = rnnc.parse(SEQUENCES)
+    Path("s.rnn").write_text(SEQUENCES)
+    options = ["--steps", 4, "--greedy", "-o", "o.npz"]
+    rows = [[1, 5, 2], [3]]
+    model = spec.compile("numpy", mode="generate", weights=spec.init(), lengths=("s",))
+    want = model.generate(w=[np.array(row) for row in rows], steps=4, temperature=0)["y"]
+    padded = np.array([[1, 5, 2], [3, 0, 0]])
+    np.save("w.npy", padded)
+    np.savez("d.npz", w=padded, **{"s.lengths": [3, 1], "t.lengths": [2, 1], "y": want})
+    for given in (
+        ["--input", "w=1 5 2", "--input", "w=3"],
+        ["--input", "w.npy", "--input", "s.lengths=3 1"],
+        ["--input", "d.npz"],  # which also holds what is drawn here
+    ):
+        code, _, err = run(capsys, "generate", "s.rnn", *given, *options)
+        assert code == 0, err
+        np.testing.assert_array_equal(np.load("o.npz")["y"], want)
+    assert "d.npz also holds t.lengths, y, which the model does not take" in err
+    spec.compile("onnx", mode="generate", weights=spec.init()).save("m.onnx")
+    code, _, err = run(capsys, "generate", "m.onnx", "--input", "w=1 5 2", "--input", "w=3")
+    assert code == 1
+    assert "1 to 3 steps" in err
+    assert "on the command line --lengths s" in err
+    # each sequence is scored alone, however it is given
+    texts = ["4 0", "1"]
+    one_by_one = [
+        run(capsys, "score", "s.rnn", "--input", f"w={' '.join(map(str, row))}", text)[1]
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    for given in (["--input", "w=1 5 2", "--input", "w=3"], ["--input", "d.npz"]):
+        code, out, err = run(capsys, "score", "s.rnn", *given, *texts)
+        assert code == 0, err
+        lines = [text.splitlines()[1] for text in one_by_one]
+        assert out.splitlines()[1:] == lines
+    # run knows the target, and its lengths
+    code, out, err = run(capsys, "run", "s.rnn", "--input", "d.npz", "-o", "r.npz")
+    assert code == 0, err
+    p = np.load("r.npz")["p"]
+    assert (p[1, 1:] == 0).all()
+    assert (p[0, :2] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["steps", "seed", "prompt", "weights", "sequences", "inputs"])
+def test_inputs_with_names_of_options(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.rnn"
+    path.write_text(re.sub(r"\bx\b", name, CAPTIONS))
+    spec = rnnc.load(path, n=2)
+    given = {name: [[1.0, 2.0]]}
+    model = spec.compile(mode="generate", weights=spec.init())
+    assert model.generate(inputs=given, steps=3)["y"].shape == (1, 3)
+    judge = spec.compile(mode="loss", weights=spec.init())
+    assert judge.score([[1, 2]], inputs=given)[0].steps == 2
+    item = ["--set", "n=2", "--input", f"{name}=1 2"]
+    assert run(capsys, "generate", path, *item, "--steps", 3)[0] == 0
+    assert run(capsys, "score", path, *item, "1 2")[0] == 0
+    with pytest.raises(rnnc.UsageError, match="inputs are a dict of arrays by name, not list"):
+        model.generate(inputs=[1], steps=3)
+
+
 def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = ["CharLSTM", "--set", "m=16", "--set", "d=8", "--weights", sea]
     code, out, err = run(capsys, "score", *spec, "she sells", "slels ehs")
@@ -855,6 +986,21 @@ def test_cli_score(sea: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["generate", "chars.rnn", "--prompt", "abc"], 1, "no whole number"),
         (["generate", "chars.rnn", "--temperature", "-1"], 2, "temperature"),
         (["generate", "Elman", "--set", "n=2", "--set", "k=2", "--input", "x"], 2, "NAME=FILE"),
+        (["generate", "Captioner", "--input", "x=1 2"], 2, "2 numbers; a sequence of x has 512:"),
+        (["generate", "Captioner", "--input", "x=one"], 2, "'one' is no number; arrays are read"),
+        (["generate", "Captioner", "--input", "x=no.npy"], 2, "there is no file no.npy"),
+        (["generate", "Captioner", "--input", "y=1"], 1, "the model takes no y; it takes x"),
+        (["generate", "Captioner", "--input", "temperature=1"], 1, "takes no temperature"),
+        (["generate", "Captioner"], 1, "  x : [batch, 512]\ngive it as in --input x=x.npy\n"),
+        (["score", "Captioner", "1 2"], 1, "give it as in --input x=x.npy"),
+        (["score", "MDRNN", "--input", "x=1 2", "1"], 2, "no order in which its numbers could be"),
+        (["score", "Captioner", "--input", "x=d.npz", "1"], 2, "has names of its own"),
+        (
+            ["generate", "LSTMClassifier", "--prompt", "1"],
+            2,
+            "one sequence; LSTMClassifier draws none",
+        ),
+        (["generate", "chars.rnn", "--end", "1 2"], 2, "--end 1 2: one number"),
         (["generate", "ElmanCell", "--set", "n=2"], 1, "observes nothing"),
         (["generate", "p.onnx"], 2, "compiled for mode predict"),
         (["generate", "p.onnx", "--top-k", "3"], 2, "--top-k is for specs"),

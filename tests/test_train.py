@@ -854,6 +854,21 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--resume"]) == 0
 
 
+def test_the_command_on_sequences_of_several_lengths(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is compiled next takes lengths, as the data had them."""
+    np.savez("ragged.npz", **numbers(), **{"t.lengths": np.arange(20) % 6 + 1})
+    for data in ("--data ragged.npz", "--data d.npz --validation ragged.npz"):
+        assert main(f"train tiny.rnn {data} --steps 2 -o w.npz".split()) == 0
+        following = capsys.readouterr().out.splitlines()[-1]
+        assert following == "next: rnnc compile tiny.rnn --lengths t --weights w.npz -o w.onnx"
+        assert main(following.split()[2:]) == 0
+        assert "  in  t.lengths : " in capsys.readouterr().out
+    result = rnnc.load("tiny.rnn").fit("ragged.npz", steps=1)
+    assert result.lengths == ("t",)
+
+
 def test_the_command_on_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = (
         "train char.rnn --text t.txt --text t.txt --batch 2 --bptt 8 --steps 3 --validation t.txt"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @set_option
 @format_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+@click.option("--all", "all_", is_flag=True, help="Print the values inside of layers, too.")
 @click.option(
     "--gradients",
     is_flag=True,
@@ -43,12 +44,14 @@ def check(
     sizes: Sizes,
     format_: str,
     quiet: bool,
+    all_: bool,
     gradients: bool,
 ) -> int:
     """Check specs: print every problem, or each model's values with their shapes.
 
-    FILE is a spec (lstm.rnn) or the name of one of the library (LSTM). The exit code is 1 where
-    there are problems, 2 where a file cannot be read.
+    FILE is a spec (lstm.rnn) or the name of one of the library (LSTM). A layer is one line, with
+    its sizes and the number of its parameters. The exit code is 1 where there are problems, 2
+    where a file cannot be read.
 
     With --gradients the derivative by every parameter and real input is compared with central
     differences of the loss (of a model without one: of its outputs, weighted at random), in
@@ -79,7 +82,10 @@ def check(
         )
     else:
         if found.specs and not quiet:
-            tables = (f"{_heading(s)}\n\n{s.table()}{found.gradients_text(s)}" for s in found.specs)
+            tables = (
+                f"{_heading(s, all_)}\n\n{s.table(all_)}{found.gradients_text(s)}"
+                for s in found.specs
+            )
             echo("\n".join(tables).rstrip("\n"))
         if found.diagnostics:
             show_diagnostics(found.diagnostics)
@@ -216,8 +222,9 @@ def _conclude(found: _Findings, files: int, quiet: bool) -> None:
         echo(f"\n{plural(len(found.specs), 'model')} in {plural(files, 'file')}: no errors")
 
 
-def _heading(spec: Spec) -> str:
-    known = [f"{d} = {s}" for d, s in spec.system.dims.items() if s is not None]
+def _heading(spec: Spec, inner: bool) -> str:
+    dims = {d: s for d, s in spec.system.dims.items() if s is not None}
+    known = [f"{d} = {s}" for d, s in dims.items() if inner or "." not in d]
     sizes = f"  with {', '.join(known)}" if known else ""
     return f"{spec.name}  ({spec.source.name}){sizes}"
 

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnc.cli.arrays import save_arrays, shown
 from rnnc.cli.common import Sizes, check_target, echo, keep_apart, model_option, set_option
-from rnnc.cli.models import given_weights, open_model, read_array, save_arrays, shown
-from rnnc.source import DataError, UsageError
+from rnnc.cli.inputs import files, input_option, is_text, items, typed
+from rnnc.cli.models import given_weights, open_model
+from rnnc.source import UsageError
 
 if TYPE_CHECKING:
-    from rnnc.runtime.numpy_model import NumpyModel
-    from rnnc.runtime.onnx_model import OnnxModel
+    from numpy.typing import NDArray
 
-    Model = NumpyModel | OnnxModel
+    from rnnc.runtime.ports import Ports
 
-MODE, PROMPT = "generate", ".prompt"
+    Arrays = dict[str, NDArray[Any]]
+
+MODE = "generate"
 STEPS = 200
 RULE = "-" * 20  # between several texts
 
@@ -34,10 +37,7 @@ RULE = "-" * 20  # between several texts
 @click.option("--greedy", is_flag=True, help="Always the likeliest: temperature 0.")
 @click.option("--end", metavar="SYMBOL", help="End after this symbol (or number).")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="How many sequences (1).")
-@click.option(
-    "-i", "--input", "inputs", multiple=True, metavar="NAME=FILE|TEXT",
-    help="x=x.npy; of symbols of the vocabulary a text; may be given again.",
-)  # fmt: skip
+@input_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the draws (0).")
 @click.option(
     "--weights", type=click.Path(path_type=Path), metavar="FILE",
@@ -72,77 +72,94 @@ def generate(
     rnnc compile CharLSTM --weights w.safetensors --mode generate -o gen.onnx
     rnnc generate gen.onnx --prompt "ROMEO:" --steps 500
     """
+    given = items(inputs)
     if output:
         if output.suffix != ".npz":
             raise UsageError(f"arrays are written as .npz, not {output}")
         check_target(output)
-        keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
+        keep_apart(output, model_file, *files(given))
         keep_apart(output, *([weights] if weights else []))
-    opened, own = open_model(model_file, model, sizes, seed, weights, MODE, top_k=top_k)
-    given = given_weights(opened, own, weights, False, seed)
-    data = dict(_input(opened, item) for item in inputs)
-    if steps is None and _is_open(opened):
+    opened, own, inputs_ = open_model(
+        model_file, model, sizes, seed, weights, given, MODE, top_k=top_k
+    )
+    taken = given_weights(opened, own, weights, False, seed)
+    if steps is None and _is_open(opened.ports):
         steps = STEPS
-    symbols = opened.vocabulary
-    drawn = [p for p in opened.ports.inputs if p.name.endswith(PROMPT)]
-    texts = symbols is not None and [p.kind for p in drawn] == ["index"]
-    start: Any = (prompt or "") if texts else numbers(prompt)
-    if symbols is not None and output:  # numbers in, arrays out
-        start = symbols.encode(start) if texts else start
-        data = {n: [symbols.encode(x)] if isinstance(x, str) else x for n, x in data.items()}
-    stop: Any = end if texts or end is None else _number(end)
+    start, stop = _edges(opened.ports, prompt, end)
     found = opened.generate(
         start, steps=steps, temperature=0.0 if greedy else temperature, seed=seed, end=stop,
-        batch=count, weights=given, **data,
+        batch=count, weights=taken, inputs=inputs_.complete(),
     )  # fmt: skip
-    if isinstance(found, dict):
-        for name, array in found.items():
-            echo(shown(name, array))
-        if output:
-            save_arrays(output, found)
-            echo(f"wrote {output}", err=True)
-        return
-    samples = [found] if isinstance(found, str) else found
-    echo(f"\n{RULE}\n".join(samples))
+    _show(opened.ports, found, output is not None)
+    if output:
+        save_arrays(output, found)
+        echo(f"wrote {output}", err=True)
 
 
-def _input(model: Model, item: str) -> tuple[str, Any]:
-    """An input by name: the array of a file, or a text."""
-    name, equals, value = item.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--input {item}: write NAME=FILE, such as x=x.npy")
-    path = Path(value)
-    symbols = model.vocabulary is not None and any(
-        p.name == name and p.kind == "index" for p in model.ports.inputs
-    )
-    if symbols and not (path.suffix == ".npy" and path.is_file()):
-        return name, value
-    if path.suffix != ".npy":
-        raise UsageError(f"--input {item}: an array is read from an .npy file")
-    return name, read_array(path)
+def _edges(ports: Ports, prompt: str | None, end: str | None) -> tuple[Any, Any]:
+    """How the sequence begins, in numbers, so that arrays come back; and how it ends.
+
+    :raises UsageError: the model does not draw one sequence.
+    :raises DataError: they are no texts, or numbers, that it could draw.
+    """
+    prompts = ports.prompts
+    if len(prompts) != 1:
+        for option, value in (("--prompt", prompt), ("--end", end)):
+            if value is not None:
+                raise UsageError(
+                    f"{option} is for a model that draws one sequence; {ports.name} draws "
+                    f"{', '.join(prompts) or 'none'}"
+                )
+        return None, None
+    (port,) = prompts.values()
+    start = None if prompt is None else typed(ports, port, prompt)
+    if end is None or port.kind != "index" or is_text(ports, port):
+        return start, end
+    numbers = typed(ports, port, end)
+    if len(numbers) != 1:
+        raise UsageError(f"--end {end}: one number, after which a sequence ends")
+    return start, int(numbers[0])
 
 
-def _is_open(model: Model) -> bool:
+def _is_open(ports: Ports) -> bool:
     """Whether the number of steps is told by no input."""
-    ports = model.ports.inputs
-    axes = {p.dims[1] for p in ports if p.name.endswith(PROMPT)}
-    others = (p for p in ports if p.role == "input" and not p.name.endswith(PROMPT))
-    told = {d for p in others for d in p.dims}
+    prompts = ports.prompts.values()
+    axes = {p.dims[1] for p in prompts}
+    told = {d for p in ports.inputs if p.role == "input" and p not in prompts for d in p.dims}
     return bool(axes) and not any(isinstance(a, int) or a in told for a in axes)
 
 
-def numbers(prompt: str | None) -> list[int] | None:
-    """The whole numbers that a prompt lists."""
-    if prompt is None:
-        return None
-    return [_number(word) for word in prompt.replace(",", " ").split()]
+# ---------------------------------------------------------------- what came out
 
 
-def _number(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise DataError(
-            f"{word!r} is no whole number, and the model has no vocabulary: weights of a training "
-            "on texts have one"
-        ) from None
+def _show(ports: Ports, found: Arrays, written: bool) -> None:
+    """Print each sequence that was drawn, whole, and of other results a few lines. A single text
+    stands alone, unless the results are also ``written``."""
+    lines = {name: _sequences(ports, name, found) for name in ports.prompts}
+    texts = {name for name, port in ports.prompts.items() if is_text(ports, port)}
+    alone = list(lines) == list(texts) and len(texts) == 1
+    for name, array in found.items():
+        if name in texts:
+            rows = f"\n{RULE}\n".join(lines[name])
+            echo(rows if alone else f"{name}  {list(array.shape)}\n{rows}")
+        elif lines.get(name):
+            echo("\n  ".join([f"{name}  {list(array.shape)}  {array.dtype}", *lines[name]]))
+        elif written or not alone:
+            echo(shown(name, array))
+
+
+def _sequences(ports: Ports, name: str, found: Arrays) -> list[str]:
+    """The sequences of a target, up to where they end, as texts or as numbers with blanks between
+    them; none where a step is a vector."""
+    from rnnc.graph.names import LENGTH
+    from rnnc.runtime.symbols import vocabulary_in
+
+    array = found[name]
+    if array.ndim != 2:
+        return []
+    lengths = found.get(name + LENGTH, [array.shape[1]] * len(array))
+    rows = [row[:n] for row, n in zip(array, lengths, strict=True)]
+    symbols = vocabulary_in(ports)
+    if symbols is not None and is_text(ports, ports.prompts[name]):
+        return [symbols.decode(row) for row in rows]
+    return [" ".join(f"{x:.6g}" if row.dtype.kind == "f" else str(x) for x in row) for row in rows]

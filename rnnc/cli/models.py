@@ -1,11 +1,13 @@
-"""Models and arrays that the commands read, show and write."""
+"""Models that the commands run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnc.cli.common import Sizes, load_spec, say, written
+from rnnc.cli.common import Sizes, load_spec, say
+from rnnc.cli.inputs import Inputs, Item, axes_with_lengths
 from rnnc.source import DataError, RnncError, Source, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -24,27 +26,31 @@ def open_model(
     sizes: Sizes,
     seed: int,
     weights: Path | None,
+    given: Sequence[Item],
     mode: str = "predict",
     **options: Any,
-) -> tuple[Model, Arrays | None]:
-    """A compiled model, or a spec compiled for NumPy in this mode, with these options; and the
-    initial weights that it is to be called with in the latter case.
+) -> tuple[Model, Arrays | None, Inputs]:
+    """A compiled model, or a spec compiled for NumPy in this mode, with these options; the
+    initial weights that it is to be called with in the latter case; and what is given for its
+    inputs. A spec is compiled with lengths along the axes for which some are given.
 
-    :raises UsageError: the file is no model, or options are for specs.
+    :raises UsageError: the file is no model, or options are for specs; an input cannot be read.
+    :raises DataError: there is no such input.
     """
     import rnnc
 
     path = Path(file)
     if path.suffix in (".onnx", ".py"):
-        given = {"--set": sizes, "--model": model, "--top-k": options.get("top_k")}
-        if asked := [option for option, value in given.items() if value]:
-            raise UsageError(f"{asked[0]} is for specs; {path.name} is compiled already")
+        asked = {"--set": sizes, "--model": model, "--top-k": options.get("top_k")}
+        if wrong := [option for option, value in asked.items() if value]:
+            raise UsageError(f"{wrong[0]} is for specs; {path.name} is compiled already")
         try:
-            return rnnc.open(path), None
+            opened = rnnc.open(path)
         except RnncError:
             raise
         except Exception as e:  # whatever is in a .py file
             raise UsageError(f"{path} is no model that rnnc wrote: {type(e).__name__}: {e}") from e
+        return opened, None, _inputs(opened, mode, given)
     from rnnc.cli.compile import sized_like
     from rnnc.runtime.weights import read_weights
 
@@ -56,11 +62,30 @@ def open_model(
         from rnnc.train.checkpoint import metadata_of, vocabulary_in
 
         options["vocabulary"] = vocabulary_in(metadata_of(weights))
-    compiled = spec.compile("numpy", mode=mode, **options)
+    axes = axes_with_lengths(given, spec.system, mode)
+    compiled = spec.compile("numpy", mode=mode, lengths=axes, **options)
+    inputs = _inputs(compiled, mode, given)
+    if more := inputs.ragged() - set(axes):
+        compiled = spec.compile("numpy", mode=mode, lengths=(*axes, *more), **options)
+        inputs.ports = compiled.ports
     own = spec.init(seed)
     if own and weights is None:
         say("note", f"{spec.name} runs with initial weights (seed {seed}), not trained ones")
-    return compiled, own
+    return compiled, own, inputs
+
+
+def _inputs(model: Model, mode: str, given: Sequence[Item]) -> Inputs:
+    """What is given for those inputs of a model that a command for this mode does not make."""
+    from rnnc.graph.names import END, GIVEN, PROMPT, TEMPERATURE
+
+    ports = model.ports
+    made = {name + suffix for name in ports.prompts for suffix in (PROMPT, GIVEN, END)}
+    taken = [
+        p for p in ports.inputs
+        if mode == "predict"
+        or (p.role in ("input", "lengths") and p.name not in {TEMPERATURE, *made})
+    ]  # fmt: skip
+    return Inputs(ports, taken, given)
 
 
 def given_weights(
@@ -115,62 +140,3 @@ def _initial(model: Model, seed: int) -> Arrays:
         return spec.init(seed, model.ports.dtype)
     except (KeyError, SpecError) as e:
         raise DataError("the model does not say how its weights begin: give --weights") from e
-
-
-# ---------------------------------------------------------------- arrays
-
-
-def load_arrays(path: Path) -> Any:
-    """What a file of NumPy holds: an array, or several by name."""
-    import numpy as np
-
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
-    except Exception as e:  # whatever NumPy makes of a damaged file
-        raise UsageError(f"{path} cannot be read as arrays: {e}") from e
-
-
-def read_array(path: Path) -> NDArray[Any]:
-    """The one array of a file."""
-    import numpy as np
-
-    array = load_arrays(path)
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"{path} holds several arrays: name it .npz")
-    return array
-
-
-def shown(name: str, array: NDArray[Any]) -> str:
-    """An array in a few lines."""
-    import numpy as np
-
-    if not array.ndim:
-        return f"{name} = {array:.6g}" if array.dtype.kind == "f" else f"{name} = {array}"
-    text = np.array2string(array, precision=4, threshold=16, edgeitems=2, suppress_small=True,
-                           max_line_width=92)  # fmt: skip
-    lines = [f"{name}  {list(array.shape)}  {array.dtype}"]
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-        lines[0] += f"  ({nan} NaN, {inf} infinite)"
-    return "\n".join([*lines, *(f"  {line}" for line in text.split("\n") if line.strip())])
-
-
-def save_arrays(path: Path, outputs: Arrays) -> None:
-    """Write arrays as .npz, or a single one as .npy."""
-    import zipfile
-
-    import numpy as np
-
-    if path.suffix == ".npy" and len(outputs) != 1:
-        raise UsageError(f"there are {len(outputs)} outputs, and {path.name} holds one: use .npz")
-    with written(path) as part:
-        if path.suffix == ".npy":
-            np.save(part, next(iter(outputs.values())))
-            return
-        # as np.savez does, which cannot take an output named "file"
-        with zipfile.ZipFile(part, "w") as archive:
-            for name, array in outputs.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnc.cli.arrays import save_arrays, shown
 from rnnc.cli.common import (
     Sizes,
     check_target,
@@ -18,14 +19,8 @@ from rnnc.cli.common import (
     say,
     set_option,
 )
-from rnnc.cli.models import (
-    given_weights,
-    load_arrays,
-    open_model,
-    read_array,
-    save_arrays,
-    shown,
-)
+from rnnc.cli.inputs import Inputs, files, input_option, items, lacking
+from rnnc.cli.models import given_weights, open_model
 from rnnc.source import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,10 +39,7 @@ STEPS, SECONDS, MOST_RUNS, FEWEST_RUNS = 10, 1.0, 1000, 5
 
 @click.command(short_help="Run a model on arrays, and time it.")
 @click.argument("model_file", metavar="MODEL")
-@click.option(
-    "-i", "--input", "inputs", multiple=True, metavar="[NAME=]FILE",
-    help="x.npy, x=any.npy, or data.npz with arrays by name; may be given again.",
-)  # fmt: skip
+@input_option
 @click.option("--random", is_flag=True, help="Make the inputs that are missing.")
 @click.option(
     "--steps", multiple=True, metavar="[T=]N", help="Steps of what is made, or of the model (10)."
@@ -78,28 +70,26 @@ def run(
     """Run a model that rnnc wrote (.onnx or .py), and print what it gives.
 
     Arrays are batch-first: x[t] : [n] is [batch, T, n]. MODEL may be a spec, too: it is then
-    compiled for NumPy. Only run .py files that you trust: a model's code is executed.
+    compiled for NumPy, with lengths where t.lengths is given. Only run .py files that you trust:
+    a model's code is executed.
 
     \b
     rnnc run lstm.onnx --input x=x.npy -o out.npz
     rnnc run lstm.onnx --random --steps 100 --time
     """
+    given = items(inputs)
     if output and output.suffix not in (".npz", ".npy"):
         raise UsageError(f"outputs are written as .npz (or one as .npy), not {output}")
     if output:
         check_target(output)
-        keep_apart(output, model_file, *(item.split("=", 1)[-1] for item in inputs))
+        keep_apart(output, model_file, *files(given))
         keep_apart(output, *([weights] if weights else []))
-    names = [_named(item) for item in inputs]
-    axes = [n.removesuffix(".lengths") for n, _ in names if n.endswith(".lengths")]
-    opened, own = open_model(model_file, model, sizes, seed, weights, lengths=axes)
-    data = _Inputs(opened, steps, batch, seed)
-    data.read(inputs)
-    given = given_weights(opened, own, weights, random, seed)
-    arrays = data.complete(random)
+    opened, own, inputs_ = open_model(model_file, model, sizes, seed, weights, given)
+    taken = given_weights(opened, own, weights, random, seed)
+    arrays = _Arrays(opened, inputs_, steps, batch, seed).complete(random)
 
     def once() -> Arrays:
-        return opened.run(arrays, weights=given, seed=seed)
+        return opened.run(arrays, weights=taken, seed=seed)
 
     outputs = once()
     for name, array in outputs.items():
@@ -114,20 +104,14 @@ def run(
 # ---------------------------------------------------------------- inputs
 
 
-def _named(item: str) -> tuple[str, Path]:
-    """The name and the file of an --input; of a file alone its name without suffix."""
-    name, equals, rest = item.partition("=")
-    if equals and not Path(item).is_file():
-        return name, Path(rest)
-    return Path(item).stem, Path(item)
+class _Arrays:
+    """The arrays a model is run on: those that are given, and those that are made."""
 
-
-class _Inputs:
-    """The arrays a model is run on."""
-
-    def __init__(self, model: Model, steps: tuple[str, ...], batch: int | None, seed: int):
+    def __init__(
+        self, model: Model, given: Inputs, steps: tuple[str, ...], batch: int | None, seed: int
+    ):
         self.ports: dict[str, PortInfo] = {p.name: p for p in model.ports.inputs}
-        self.arrays: dict[str, Any] = {}
+        self.arrays = given.arrays()
         self.trains = model.ports.extra.get("mode") == "train"
         self.seed = seed
         self.lengths = self._asked(steps)
@@ -149,58 +133,6 @@ class _Inputs:
                 raise UsageError(f"--steps {item}: the model {has}")
             lengths.update(dict.fromkeys([name] if equals else names, int(number)))
         return lengths
-
-    # ---------------------------------------------------------------- files
-
-    def read(self, items: tuple[str, ...]) -> None:
-        """Take the arrays of --input."""
-        unnamed: list[Path] = []
-        for item in items:
-            name, path = _named(item)
-            if path.suffix == ".npz":
-                if path != Path(item):
-                    raise UsageError(f"--input {item}: an .npz file has names of its own")
-                self._take_archive(path)
-            elif path.suffix != ".npy":
-                raise UsageError(f"inputs are .npy or .npz files, not {path.name}")
-            elif path != Path(item) or name in self.ports:
-                self._take(name, read_array(path))
-            else:
-                unnamed.append(path)
-        for path in unnamed:
-            free = [p.name for p in self._needed() if p.role in ("input", "target")]
-            if len(free) != 1:
-                which = f"one of {', '.join(free)}" if free else "none is missing"
-                raise UsageError(f"which input is {path}? ({which}); say --input NAME={path}")
-            self._take(free[0], read_array(path))
-
-    def _take(self, name: str, array: NDArray[Any]) -> None:
-        from rnnc.graph.names import canonical
-
-        known = name if name in self.ports else canonical(name)
-        if known not in self.ports:
-            from rnnc.runtime.ports import check_inputs
-
-            check_inputs(list(self.ports.values()), {name: array}, "float32")  # says what is near
-        if known in self.arrays:
-            raise UsageError(f"the input {known} is given twice")
-        self.arrays[known] = array
-
-    def _take_archive(self, path: Path) -> None:
-        archive = load_arrays(path)
-        names = [n for n in archive if n in self.ports]
-        if not names:
-            raise DataError(
-                f"{path} holds {', '.join(archive) or 'nothing'}; "
-                f"the model takes {', '.join(self.ports) or 'nothing'}"
-            )
-        for name in names:
-            self._take(name, archive[name])
-        others = [n for n in archive if n not in names]
-        if others:
-            say("note", f"{path} also holds {', '.join(others)}, which the model does not take")
-
-    # ---------------------------------------------------------------- what is missing
 
     def _known(self) -> dict[str, int]:
         """The lengths of the arrays that are there."""
@@ -237,7 +169,8 @@ class _Inputs:
             if (p.role == "length" and p.name in self.lengths) or self._is_rate(p)
         ]  # fmt: skip
         if not random and len(needed) > len(asked):
-            raise DataError(self._missing([p for p in needed if p not in asked]))
+            rest = [p for p in needed if p not in asked]
+            raise DataError(lacking(rest, f", or try --random (batch 1, {STEPS} steps)"))
         sizes = {**self.lengths, **self._known()}
         made = {p.name: self._make(p, sizes) for p in needed}
         fixed = {n for n in made if self._is_rate(self.ports[n])}
@@ -274,16 +207,6 @@ class _Inputs:
         if p.kind == "index":
             return rng.integers(1 if p.along else 0, p.limit or 2, shape)
         return rng.random(shape) < 0.5 if p.kind == "flag" else rng.standard_normal(shape)
-
-    def _missing(self, missing: list[PortInfo]) -> str:
-        lines = ["these inputs are missing:" if len(missing) > 1 else "an input is missing:"]
-        lines += [f"  {p.name}, a number of steps" if p.role == "length" else f"  {p}"
-                  for p in missing]  # fmt: skip
-        p = missing[0]
-        way = f"--steps {p.name}=10" if p.role == "length" else f"--input {p.name}={p.name}.npy"
-        lines.append(f"give {'them' if len(missing) > 1 else 'it'} as in {way}, "
-                     f"or try --random (batch 1, {STEPS} steps)")  # fmt: skip
-        return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- time

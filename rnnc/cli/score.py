@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rnnc.cli.common import Sizes, echo, model_option, set_option
-from rnnc.cli.generate import numbers
+from rnnc.cli.inputs import input_option, items, typed
 from rnnc.cli.models import given_weights, open_model
 
 WIDTH = 40  # of a text in the table, on a terminal
@@ -18,6 +18,7 @@ WIDTH = 40  # of a text in the table, on a terminal
 @click.command(short_help="How likely texts are to a model.")
 @click.argument("model_file", metavar="MODEL")
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@input_option
 @click.option(
     "--weights", type=click.Path(path_type=Path), metavar="FILE",
     help="For a spec, or a model that holds none.",
@@ -25,20 +26,34 @@ WIDTH = 40  # of a text in the table, on a terminal
 @model_option
 @set_option
 def score(
-    model_file: str, texts: tuple[str, ...], weights: Path | None, model: str | None, sizes: Sizes
+    model_file: str,
+    texts: tuple[str, ...],
+    inputs: tuple[str, ...],
+    weights: Path | None,
+    model: str | None,
+    sizes: Sizes,
 ) -> None:
     """The log-likelihood of each text (in nats), that of a step, and the perplexity.
 
     MODEL is a spec with its weights, or a model that was compiled in mode loss. A text is of
-    symbols of its vocabulary; without one, whole numbers: "3 1 4".
+    symbols of its vocabulary; without one, numbers: "3 1 4". What else the model reads is given
+    by --input, once for all texts or once for each.
 
     \b
     rnnc score CharLSTM --weights w.safetensors "to be or not to be" "eb ot ton ro eb ot"
+    rnnc score Seq2Seq --weights w.safetensors --input x="to be" "être" "avoir"
     """
-    opened, own = open_model(model_file, model, sizes, 0, weights, "loss")
-    given = given_weights(opened, own, weights, False, 0)
-    sequences: Any = texts if opened.vocabulary else [numbers(text) for text in texts]
-    scores = opened.score(sequences, weights=given)
+    opened, own, given = open_model(model_file, model, sizes, 0, weights, items(inputs), "loss")
+    taken = given_weights(opened, own, weights, False, 0)
+    targets = [p for p in opened.ports.inputs if p.role == "target"]
+    sequences: Any = texts
+    if len(targets) == 1:
+        sequences = [typed(opened.ports, targets[0], text) for text in texts]
+    beside = {
+        name: [*array] * (len(texts) if len(array) == 1 else 1)
+        for name, array in given.complete().items()
+    }
+    scores = opened.score(sequences, weights=taken, inputs=beside)
     echo(f"{'log-likelihood':>14}  {'per step':>9}  {'perplexity':>10}  text")
     for text, s in zip(texts, scores, strict=True):
         cut = sys.stdout.isatty() and len(text) > WIDTH

@@ -261,5 +261,6 @@ def _next(file: str, model: str | None, result: Fit, output: Path) -> str:
             continue
         shape = f"[{','.join(map(str, size))}]" if isinstance(size, tuple) else str(size)
         words += ["--set", f"{name}={shape}"]
+    words += ["--lengths", ",".join(result.lengths)] if result.lengths else []
     words += ["--weights", str(output), "-o", f"{output.stem}.onnx"]
     return shlex.join(words)

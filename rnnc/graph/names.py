@@ -1,4 +1,5 @@
-"""Names in generated code: one injective mapping for all backends."""
+"""Names that the compiler makes: of what it adds to a system, and in generated code by one
+injective mapping for all backends."""
 
 from __future__ import annotations
 
@@ -10,6 +11,10 @@ from collections.abc import Iterable
 from rnnc.syntax.names import normalise_name
 
 GRADIENT = "d_"  # of h is d_h, printed ∂h
+LENGTHS = ".lengths"  # after the name of an axis: the input with those of its sequences
+TEMPERATURE = "temperature"  # the input of what generates
+# after the name of a target that is drawn: inputs, an output, random numbers
+PROMPT, GIVEN, END, LENGTH, UNIFORM = ".prompt", ".given", ".end", ".length", ".uniform"
 
 _WORDS = {"'": "_prime", "+": "_plus", "-": "_minus", "@": "_at_"}
 
@@ -43,6 +48,11 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
 def canonical(name: str) -> str:
     """The one spelling of a name: ``α`` is ``alpha``, ``∂h`` is ``d_h``."""
     return normalise_name(name)
+
+
+def axis_of(name: str) -> str:
+    """``t`` of ``t.lengths``."""
+    return name.removesuffix(LENGTHS)
 
 
 def is_temporary(name: str) -> bool:

@@ -13,7 +13,7 @@ a[t] = b + W h[t-1] + U x[t]
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -310,8 +310,12 @@ def roles(system: System) -> dict[str, str]:
 
 def parameter_count(system: System) -> Size:
     """How many numbers are learned."""
+    return _count(system.params)
+
+
+def _count(params: Iterable[Value]) -> Size:
     total: Size = 0
-    for value in system.params:
+    for value in params:
         count: Size = 1
         for size in value.type.shape:
             count = count * size
@@ -324,17 +328,54 @@ def _shape(value: Value) -> str:
     return text.removesuffix(" []")
 
 
-def table(system: System) -> str:
-    """The values and their shapes, and how many parameters there are, as ``rnnc check`` shows."""
-    printer, role = Printer(system), roles(system)
+def table(system: System, layers: Mapping[str, str] | None = None) -> str:
+    """The values and their shapes, and how many parameters there are, as ``rnnc check`` shows.
+
+    What is inside of ``layers`` is left out; a second table has those that call a model, which is
+    given by their names, with their sizes and the numbers of their parameters.
+    """
+    printer, role, layers = Printer(system), roles(system), layers or {}
     rows = [("name", "role", "shape", "axes")]
     for value in printer.shown():
-        axes = ", ".join(a for a in value.axes)
-        rows.append((value.name, role[value.name], _shape(value), axes))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        if value.name.partition(".")[0] not in layers or value.name in layers:
+            axes = ", ".join(a for a in value.axes)
+            rows.append((value.name, role[value.name], _shape(value), axes))
+    lines = _columns(rows)
+    if layers:
+        rows = [("layer", "model", "sizes", "parameters")]
+        for name, model in layers.items():
+            if model in layers:  # it has the weights
+                continue
+            sizes = ", ".join(f"{d} = {size_text(n)}" for d, n in _sizes(system, name).items())
+            count = _count(p for p in system.params if p.name.startswith(f"{name}."))
+            rows.append((name, model, sizes, _count_text(system, count)))
+        lines += ["", *_columns(rows)]
+    total = _count_text(system, parameter_count(system))
+    return "\n".join([*lines, "", f"parameters: {total}", ""])
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, whose first row are the titles."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(x.ljust(w) for x, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))
-    size = parameter_count(system)
+    return lines
+
+
+def _sizes(system: System, layer: str) -> dict[str, Size]:
+    """The sizes of a layer; of a stack its depth, and the sizes of the first layer: the others
+    read what is below them."""
+    known = {d: s for d, s in system.dims.items() if s is not None}
+    own = {d.removeprefix(f"{layer}."): s for d, s in known.items() if d.startswith(f"{layer}.")}
+    stack = {d.partition(".")[0] for d in own if d[0].isdigit()}
+    if stack:
+        own = {d.removeprefix("1."): s for d, s in own.items() if d.startswith("1.")}
+    sizes = {d: s for d, s in own.items() if "." not in d}
+    return {**({"depth": len(stack)} if stack else {}), **sizes}
+
+
+def _count_text(system: System, size: Size) -> str:
+    """``m*n + m = 40``: a number of parameters, with the number itself where sizes are known."""
     text = f"{size:,}" if isinstance(size, int) else str(size)
     known = {d: s for d, s in system.dims.items() if s is not None}
     number = size
@@ -342,4 +383,4 @@ def table(system: System) -> str:
         number = substitute(number, known)
     if number != size:
         text += f" = {number:,}" if isinstance(number, int) else f" = {number}"
-    return "\n".join([*lines, "", f"parameters: {text}", ""])
+    return text

@@ -28,14 +28,12 @@ from dataclasses import replace
 import networkx as nx
 
 from rnnc.graph.cycles import recurrences
+from rnnc.graph.names import END, GIVEN, LENGTH, PROMPT, TEMPERATURE, UNIFORM
 from rnnc.graph.system import Distribution, System, Value
 from rnnc.graph.types import BATCH, Read, Type, sign, whole
 from rnnc.passes.editor import Editor
 from rnnc.source import Diagnostic, Label, Span, SpecError, UsageError
 
-TEMPERATURE = "temperature"
-PROMPT, GIVEN, END = ".prompt", ".given", ".end"  # inputs beside a target's name
-LENGTH = ".length"  # an output
 SHARP = 1e30  # in place of 1 / 0; float32 holds it
 BELOW_1 = 1 - 2**-22  # times a sum of float32, it stays below that sum
 
@@ -141,7 +139,7 @@ class _Drawing:
         logits = self._inside("softmax", p, (axis,)) or self("log", p)
         less = self("sub", logits, self("max", logits, over=(axis,)))
         axes = self.editor.system.ordered({*v.axes, axis})
-        u = self.leaf(f"{v.name}.uniform", "uniform", Type("real"), axes)
+        u = self.leaf(v.name + UNIFORM, "uniform", Type("real"), axes)
         noise = self("neg", self("log", self("neg", self("log", u))))
         noise = self("where", self.hot, noise, self.number(0.0))
         total = self("add", self("mul", less, self.sharp), noise)
@@ -200,7 +198,7 @@ class _Drawing:
     def _uniform(self, v: Value) -> Read:
         """A number in [0, 1) for each draw (each entry of a vector)."""
         shape = v.type.shape if v.type.kind == "real" else ()
-        name = f"{v.name}.uniform"
+        name = v.name + UNIFORM
         if name in self.editor.values:
             name += "2"
         return self.leaf(name, "uniform", Type("real", shape), v.axes)

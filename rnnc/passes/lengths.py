@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from rnnc.graph.names import LENGTHS
 from rnnc.graph.ops import GIVEN
 from rnnc.graph.system import System, Value, moved
 from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read, Type, read, whole
@@ -59,7 +60,7 @@ def length_input(system: System, axis: str) -> str:
         has = f"it has {', '.join(times)}" if times else "it has none"
         raise UsageError(f"lengths are along a time axis; {system.name} has no axis {axis}: {has}")
     same = [a for a in times if system.axes[a].length == system.axes[axis].length]
-    return f"{same[0]}.lengths"
+    return same[0] + LENGTHS
 
 
 class _Lengths(Emitter):

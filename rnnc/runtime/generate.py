@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnc.graph.names import canonical
+from rnnc.graph.names import END, GIVEN, LENGTH, PROMPT, TEMPERATURE, canonical
 from rnnc.graph.types import BATCH
 from rnnc.numbers import checked_seed, real, whole
 from rnnc.runtime.ports import PortInfo, Ports, brackets, dtype_of, uniform
@@ -23,7 +23,6 @@ from rnnc.source import DataError, UsageError
 NDA = NDArray[Any]
 
 MODE = "generate"
-PROMPT, GIVEN, END, LENGTH = ".prompt", ".given", ".end", ".length"
 
 
 class Generation:
@@ -49,7 +48,7 @@ class Generation:
                 f"compile it with mode={MODE!r}"
             )
         self.by_name = {p.name: p for p in ports.inputs}
-        self.drawn = [n.removesuffix(PROMPT) for n in self.by_name if n.endswith(PROMPT)]
+        self.drawn = list(ports.prompts)
         self.sequences = [n for n in self.drawn if self._port(n).kind == "index"]
         self.symbols = Symbols(ports)
         self.inputs = dict(inputs)
@@ -76,7 +75,7 @@ class Generation:
         count = self._batch(batch)
         self.single = batch is None and count == 1 and all(isinstance(t, str) for t in self.texts)
         self.steps = steps
-        out = {**self._repeated(count), "temperature": np.asarray(float(temperature))}
+        out = {**self._repeated(count), TEMPERATURE: np.asarray(float(temperature))}
         rows_of = {n: self.prompts.get(n, [self._empty(n)]) for n in self.drawn}
         for name, own in rows_of.items():
             rows = own * count if len(own) == 1 else own

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnc.graph.names import canonical
+from rnnc.graph.names import LENGTHS, axis_of, canonical
 from rnnc.graph.types import BATCH
-from rnnc.runtime.lengths import ROLE, axis_of, named, put_together
+from rnnc.runtime.lengths import ROLE, named, put_together
 from rnnc.runtime.ports import PortInfo, Ports
 from rnnc.runtime.symbols import Symbols, texts_in
 from rnnc.source import DataError
@@ -43,7 +43,8 @@ def given(
         if axis_of(key) not in compiled and len(np.unique(own)) > 1:
             raise DataError(
                 f"the sequences of {who} have {own.min()} to {own.max()} steps: give them one by "
-                f'one, or compile the model with lengths=("{axis_of(key)}",)'
+                f'one, or compile the model with lengths=("{axis_of(key)}",), on the command '
+                f"line --lengths {axis_of(key)}"
             )
     return out
 
@@ -51,4 +52,4 @@ def given(
 def _lengths_of(port: PortInfo) -> list[str]:
     """The names of the lengths along the time dimensions of an input."""
     own = dict(port.own)
-    return [own.get(i, f"{axis}.{ROLE}") for i, axis in enumerate(port.times, 1)]
+    return [own.get(i, axis + LENGTHS) for i, axis in enumerate(port.times, 1)]

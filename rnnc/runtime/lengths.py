@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnc.graph.names import LENGTHS, axis_of
 from rnnc.graph.types import Kind
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
-ROLE = "lengths"
+ROLE = "lengths"  # of a port
 
 
 class _Port(Protocol):
@@ -48,7 +49,7 @@ def named(
     out = dict(arrays)
     known = {p.name for p in ports if p.role == ROLE}
     for axis, array in by_axis(lengths).items():
-        name = f"{axis}.{ROLE}"
+        name = axis + LENGTHS
         if name not in known:
             if axis in compiled:
                 continue
@@ -179,11 +180,6 @@ def _padded(name: str, item: Any, times: int) -> tuple[NDA, list[NDA]]:
         out[inside] = part
     lengths = [np.array([part.shape[d] for part in parts]) for d in range(times)]
     return out, lengths
-
-
-def axis_of(name: str) -> str:
-    """``t`` of ``t.lengths``."""
-    return name.removesuffix(f".{ROLE}")
 
 
 def check_lengths(p: _Port, own: NDA, steps: object) -> None:

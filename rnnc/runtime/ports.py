@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnc.graph.names import canonical
+from rnnc.graph.names import PROMPT, axis_of, canonical
 from rnnc.graph.types import BATCH, Kind
 from rnnc.numbers import checked_seed
 from rnnc.runtime.lengths import (
     ROLE,
-    axis_of,
     check_lengths,
     check_own_steps,
     without_padding,
@@ -84,6 +83,11 @@ class Ports:
     def weights_given(self) -> bool:
         """Whether the weights come with each call, rather than being part of the model."""
         return bool(self.extra.get("weights_given"))
+
+    @property
+    def prompts(self) -> dict[str, PortInfo]:
+        """Of a model that draws sequences the inputs for their beginnings, by their names."""
+        return {p.name.removesuffix(PROMPT): p for p in self.inputs if p.name.endswith(PROMPT)}
 
 
 # ---------------------------------------------------------------- to and from JSON
@@ -155,7 +159,7 @@ def ports_of(
             along = fixed.get(along, along)
         times = enumerate((plan.length_names[axis] for axis in p.times), dims[:1] == (BATCH,))
         padded = tuple((i, own[length]) for i, length in times if length in own)
-        size = (sizes or {}).get(p.name.removesuffix(".prompt"))
+        size = (sizes or {}).get(p.name.removesuffix(PROMPT))
         return PortInfo(
             p.name, p.role, dims, p.type.kind, p.limit, along, padded, p.times, size, most
         )

@@ -51,7 +51,8 @@ class Runnable(ABC):
         batch: int | None = None,
         lengths: Mapping[str, ArrayLike] | None = None,
         weights: Mapping[str, ArrayLike] | None = None,
-        **inputs: Any,
+        inputs: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Any:
         """Sequences drawn from a model of mode ``generate``.
 
@@ -66,17 +67,19 @@ class Runnable(ABC):
         same seed gives the same result. After ``end``, an index or a symbol, nothing counts: a
         text stops there, and of arrays later steps are ``end``, too, and ``<target>.length``
         tells how many count, ``end`` included. ``batch`` is how many sequences, where neither
-        prompts nor ``inputs`` tell; one prompt, and one sequence of an input, serve all.
+        prompts nor inputs tell; one prompt, and one sequence of an input, serve all.
         ``lengths`` are those of the inputs' sequences, by axis, of a model compiled with lengths;
-        texts, and lists of sequences, tell theirs.
+        texts, and lists of sequences, tell theirs. The model's inputs are given by name, those
+        with the name of an option here in ``inputs``.
 
         :raises DataError: a prompt or an input does not fit.
         :raises UsageError: the model does not generate; ``steps`` is missing.
         """
-        if "top_k" in inputs and all(p.name != "top_k" for p in self.ports.inputs):
+        named = _by_name(inputs, more)
+        if "top_k" in named and all(p.name != "top_k" for p in self.ports.inputs):
             raise UsageError("top_k is an option of compile: spec.compile(…, top_k=…)")
-        arrays = given(self.ports, inputs, lengths)
-        task = Generation(self.ports, arrays, prompt, tuple(inputs.values()), end)
+        arrays = given(self.ports, named, lengths)
+        task = Generation(self.ports, arrays, prompt, tuple(named.values()), end)
         arrays = task.arrays(steps, temperature, seed, batch)
         return task.result(self.run(arrays, weights=weights, seed=seed))
 
@@ -85,11 +88,13 @@ class Runnable(ABC):
         sequences: Sequence[Any],
         *,
         weights: Mapping[str, ArrayLike] | None = None,
-        **inputs: Sequence[Any],
+        inputs: Mapping[str, Sequence[Any]] | None = None,
+        **more: Sequence[Any],
     ) -> list[Score]:
         """How likely each of these sequences is to a model of mode ``loss``, whose only target
         they are: texts, which the model's vocabulary takes apart, or whole numbers (or vectors,
-        as the target is). ``inputs`` have an entry for each of them.
+        as the target is). The model's inputs are given by name (those named like an option here
+        in ``inputs``), an entry for each of them.
 
         :raises DataError: a sequence or an input does not fit; a symbol is unknown.
         :raises UsageError: the model is of another mode, or has not one target; or one text is
@@ -104,7 +109,9 @@ class Runnable(ABC):
                              f"{self.ports.name} {what}")  # fmt: skip
         if isinstance(sequences, str):
             raise UsageError("score takes a list of texts: score([text])")
-        columns = {canonical(name): _entries(name, rows) for name, rows in inputs.items()}
+        columns = {
+            canonical(name): _entries(name, rows) for name, rows in _by_name(inputs, more).items()
+        }
         columns[targets[0]] = sequences = _entries("the first", sequences)
         if any(isinstance(row, Sequence | np.ndarray) and _is_empty(row) for row in sequences):
             raise DataError("one of the sequences is empty: there is nothing to score in it")
@@ -117,6 +124,16 @@ class Runnable(ABC):
             loss, count = found[f"loss.{targets[0]}"], found[f"count.{targets[0]}"]
             out.append(Score(-float(loss), int(count)))
         return out
+
+
+def _by_name(inputs: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's inputs, given by their names or in one dict.
+
+    :raises UsageError: it is no dict.
+    """
+    if not isinstance(inputs, Mapping | None):
+        raise UsageError(f"inputs are a dict of arrays by name, not {type(inputs).__name__}")
+    return {**(inputs or {}), **more}
 
 
 def _is_empty(row: Sequence[Any] | NDArray[Any]) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from rnnc import api, compiler
 from rnnc.api import Spec
 from rnnc.compiler import Options
-from rnnc.graph.names import canonical
+from rnnc.graph.names import axis_of, canonical
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, whole
 from rnnc.runtime.ports import dtype_of, uniform
@@ -254,7 +254,7 @@ def inputs_of(
         elif port.role == "length":
             inputs[port.name] = batch if port.name == "B" else steps[port.name]
         elif port.role == "lengths":
-            inputs[port.name] = (lengths or {})[port.name.removesuffix(".lengths")]
+            inputs[port.name] = (lengths or {})[axis_of(port.name)]
         elif port.role == "uniform":
             shape = [
                 d if isinstance(d, int) else batch if d == BATCH else steps[d] for d in port.dims

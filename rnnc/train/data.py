@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.api import Spec
-from rnnc.graph.names import canonical
+from rnnc.graph.names import LENGTHS, canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH, Dim, Size
 from rnnc.runtime.lengths import ROLE
@@ -198,7 +198,7 @@ def _read_file(item: str, spec: Spec) -> Arrays:
         raise UsageError(f"{item}: a {path.suffix} file has names of its own")
     arrays = {canonical(n): a for n, a in read_weights(path, "data").items()}
     known = {v.name for v in spec.system.inputs}
-    known |= {f"{axis}.{ROLE}" for axis in spec.system.time_axes()}
+    known |= {axis + LENGTHS for axis in spec.system.time_axes()}
     if not known & arrays.keys():
         raise DataError(
             f"{path} holds {', '.join(arrays) or 'nothing'}; "

@@ -42,7 +42,7 @@ class Fit:
     ``step`` (updates so far), ``lr``, losses, metrics, ``perplexity``, and the same of the
     validation data under ``validation.…``. ``stopped`` says why it ended: ``done`` (all epochs or
     steps), ``patience`` or ``interrupted``; ``best_epoch`` is that of the least validation loss, 0
-    without validation.
+    without validation. ``lengths`` are the axes on which the sequences had lengths of their own.
     """
 
     spec: Spec
@@ -54,6 +54,7 @@ class Fit:
     best_epoch: int
     seconds: float
     vocabulary: Vocabulary | None = None
+    lengths: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the weights to a ``.safetensors`` or ``.npz`` file, with the spec's hash, model,
@@ -198,7 +199,7 @@ def fit(
     best = patience is not None and bool(state.best)
     return Fit(
         task.spec, state.best if best else state.weights, state.history, state.step, state.epoch,
-        why, state.best_epoch, time.perf_counter() - start, task.vocabulary,
+        why, state.best_epoch, time.perf_counter() - start, task.vocabulary, task.lengths,
     )  # fmt: skip
 
 

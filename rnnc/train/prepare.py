@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.api import Spec
+from rnnc.graph.names import LENGTHS
 from rnnc.graph.types import BATCH
 from rnnc.passes.mode import losses_only
-from rnnc.runtime.lengths import ROLE, by_axis
+from rnnc.runtime.lengths import by_axis
 from rnnc.runtime.numpy_model import NumpyModel
 from rnnc.runtime.onnx_model import OnnxModel
 from rnnc.runtime.vocabulary import Vocabulary
@@ -64,6 +65,12 @@ class Task:
     def runs(self) -> int:
         """How often the model runs in one epoch."""
         return -(-self.data.sequences // self.batch) * self.data.chunk_count(self.bptt)
+
+    @property
+    def lengths(self) -> tuple[str, ...]:
+        """The axes on which sequences, also those for validation, have lengths of their own."""
+        models = [self.model] if self.judge is None else [self.model, self.judge]
+        return tuple(dict.fromkeys(a for m in models for a in m.ports.extra["lengths"]))
 
     def first_states(self, weights: Weights, arrays: Mapping[str, Any]) -> Arrays:
         """The states before the first step of these sequences; those left out are zero."""
@@ -253,7 +260,7 @@ def _check_vocabulary(spec: Spec, vocabulary: Vocabulary) -> None:
 def _used(spec: Spec, model: Model, given: Arrays) -> Arrays:
     """The data without inputs that the spec has, but its losses do not need."""
     takes = {p.name for p in model.ports.inputs}
-    known = {*(v.name for v in spec.system.inputs), *(f"{a}.{ROLE}" for a in axes_in(given))}
+    known = {*(v.name for v in spec.system.inputs), *(a + LENGTHS for a in axes_in(given))}
     unused = known - takes
     return {name: array for name, array in given.items() if name not in unused}
 

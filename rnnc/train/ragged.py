@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.api import Spec
-from rnnc.graph.names import canonical
+from rnnc.graph.names import LENGTHS, axis_of, canonical
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH
 from rnnc.passes.lengths import length_input
-from rnnc.runtime.lengths import ROLE, axis_of, put_together
+from rnnc.runtime.lengths import put_together
 from rnnc.source import DataError
 
 NDA = NDArray[Any]
@@ -56,9 +56,9 @@ def settled(spec: Spec, given: Arrays) -> Arrays:
     own = {
         length_input(system, axis_of(name)): array
         for name, array in given.items()
-        if name.endswith(f".{ROLE}")
+        if name.endswith(LENGTHS)
     }
-    out = {name: array for name, array in given.items() if not name.endswith(f".{ROLE}")}
+    out = {name: array for name, array in given.items() if not name.endswith(LENGTHS)}
     for key, array in own.items():
         _check(key, array)
         length = system.axes[axis_of(key)].length
@@ -105,7 +105,7 @@ def _blank(key: str, own: NDA, name: str, array: NDA, place: int) -> NDA:
 
 def axes_in(given: Mapping[str, object]) -> tuple[str, ...]:
     """The axes along which the sequences of some data have lengths of their own."""
-    return tuple(axis_of(name) for name in given if name.endswith(f".{ROLE}"))
+    return tuple(axis_of(name) for name in given if name.endswith(LENGTHS))
 
 
 def with_lengths(given: Arrays, lengths: Mapping[str, ArrayLike]) -> Arrays:
@@ -115,7 +115,7 @@ def with_lengths(given: Arrays, lengths: Mapping[str, ArrayLike]) -> Arrays:
     """
     out = dict(given)
     for axis, own in lengths.items():
-        key = f"{canonical(axis)}.{ROLE}"
+        key = canonical(axis) + LENGTHS
         if key in out:
             raise DataError(f"{key} is given twice")
         out[key] = np.asarray(own)

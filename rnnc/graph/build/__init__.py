@@ -46,7 +46,7 @@ def build(
     """
     problems = Problems()
     file = file or tree.File((model,), model.span.source)
-    model = expand(model, file, load, problems, sizes or {})
+    model, unneeded = expand(model, file, load, problems, sizes or {})
     scope = Scope(model, sizes or {}, problems)
     for name, shape in (shapes or {}).items():
         scope.give_shape(name, shape)
@@ -65,7 +65,7 @@ def build(
     _check_boundaries(nodes, scope, problems)
     _check_ranges(scope, problems)
     problems.stop()
-    check_unread(nodes, scope, problems)  # a part with a mistake might read anything
+    check_unread(nodes, unneeded, scope, problems)  # a part with a mistake might read anything
     problems.stop()
     find_batch(scope)
     system = _lower(model, scope, outputs, found)

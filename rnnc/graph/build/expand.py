@@ -31,8 +31,9 @@ def expand(
     load: Load | None,
     problems: Problems,
     sizes: Mapping[str, int],
-) -> tree.Model:
-    """The model with all calls of layers written out; stops where a problem is found.
+) -> tuple[tree.Model, list[Span]]:
+    """The model with all calls of layers written out, and the boundaries given in calls that none
+    of the layers needs; stops where a problem is found.
 
     ``sizes`` are numbers of its dims that are set from outside; the depth of a stack needs one.
     """
@@ -40,10 +41,10 @@ def expand(
     problems.stop()
     own = [s for s in statements if s.span.source.caller is None]
     if len(own) == len(statements) == len(model.statements):
-        return model
-    statements = needed(statements, problems)
+        return model, []
+    statements, unneeded = needed(statements, problems)
     problems.stop()
-    return replace(model, statements=statements)
+    return replace(model, statements=statements), unneeded
 
 
 class _Expansion:

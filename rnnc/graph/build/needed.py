@@ -7,11 +7,15 @@ from dataclasses import replace
 
 from rnnc.graph.build.instantiate import defined, mentioned
 from rnnc.graph.build.problems import Problems
+from rnnc.source import Span
 from rnnc.syntax import tree
 
 
-def needed(statements: Sequence[tree.Statement], problems: Problems) -> tuple[tree.Statement, ...]:
-    """What the model's own statements need, directly or not, of those that layers brought."""
+def needed(
+    statements: Sequence[tree.Statement], problems: Problems
+) -> tuple[tuple[tree.Statement, ...], list[Span]]:
+    """What the model's own statements need, directly or not, of those that layers brought;
+    and the boundaries given in calls that none of the layers needs."""
     givers: dict[str, list[object]] = {}
     todo: list[str] = []
     for s in statements:
@@ -34,11 +38,14 @@ def needed(statements: Sequence[tree.Statement], problems: Problems) -> tuple[tr
             for part in givers.get(name, ()):
                 todo += mentioned(part)
     out: list[tree.Statement] = []
+    bounds: dict[Span, bool] = {}  # of calls, which make several layers where they make a stack
     for s in statements:
         if s.span.source.caller is None:
             out.append(s)
             continue
         kept = _part(s, wanted)
+        if isinstance(s, tree.Equation) and (place := s.left[0].span).source.caller is None:
+            bounds[place] = bounds.get(place, False) or kept is not None
         if isinstance(kept, tree.TargetStatement):
             name = kept.item.name.rpartition(".")[2]
             problems.add(
@@ -50,7 +57,7 @@ def needed(statements: Sequence[tree.Statement], problems: Problems) -> tuple[tr
             )
         elif kept is not None:
             out.append(kept)
-    return tuple(out)
+    return tuple(out), [span for span, is_needed in bounds.items() if not is_needed]
 
 
 def _part(s: tree.Statement, wanted: set[str]) -> tree.Statement | None:

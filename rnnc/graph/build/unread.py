@@ -11,6 +11,7 @@ from rnnc.graph.build.nodes import Node
 from rnnc.graph.build.problems import Problems, short
 from rnnc.graph.build.scope import Boundary, Scope, Variable
 from rnnc.graph.types import FIRST, LAST, Size, sign
+from rnnc.source import Span
 from rnnc.syntax import tree
 
 
@@ -25,8 +26,11 @@ class _Outside:
     node: Node
 
 
-def check_unread(nodes: Sequence[Node], scope: Scope, problems: Problems) -> None:
-    """Report boundaries, of the model or given in a call, that no read can reach (RNN027).
+def check_unread(
+    nodes: Sequence[Node], unneeded: Sequence[Span], scope: Scope, problems: Problems
+) -> None:
+    """Report boundaries, of the model or given in a call, that no read can reach (RNN027), and
+    those given in calls for what is ``unneeded`` and left out.
 
     Those of a layer's own text are left out: which of them is read differs from call to call.
     """
@@ -40,9 +44,16 @@ def check_unread(nodes: Sequence[Node], scope: Scope, problems: Problems) -> Non
         outside = [out for node in reads[v.name] for out in _outside(v, node)]
         for b in v.boundaries:
             if b.span.source.caller is None and not any(_reaches(o, b, scope) for o in outside):
-                text = _left(b)
                 hint = _hint(v, b, outside, bool(reads[v.name]), scope)
-                problems.add("RNN027", f"nothing reads the boundary `{text}`", b.span, hint=hint)
+                _report(b.span, hint, problems)
+    for span in unneeded:
+        name = _left(span).partition("[")[0]
+        hint = f"what is read of the layer does not depend on its `{name}`: leave it out"
+        _report(span, hint, problems)
+
+
+def _report(span: Span, hint: str, problems: Problems) -> None:
+    problems.add("RNN027", f"nothing reads the boundary `{_left(span)}`", span, hint=hint)
 
 
 def _outside(v: Variable, node: Node) -> Iterator[_Outside]:
@@ -72,9 +83,9 @@ def _reaches(out: _Outside, b: Boundary, scope: Scope) -> bool:
 # ---------------------------------------------------------------- what to write instead
 
 
-def _left(b: Boundary) -> str:
+def _left(boundary: Span) -> str:
     """``h[0]``, also of the option ``h[0] = q``."""
-    return short(re.split("[=＝]", b.span.text)[0].strip())
+    return short(re.split("[=＝]", boundary.text)[0].strip())
 
 
 def _hint(v: Variable, b: Boundary, outside: list[_Outside], is_read: bool, scope: Scope) -> str:
@@ -92,7 +103,7 @@ def _hint(v: Variable, b: Boundary, outside: list[_Outside], is_read: bool, scop
     if found:
         step, out = next(iter(found.items()))
         return f"`{short(out.node.span.text)}` is read: its boundary is {step}"
-    name = _left(b).split("[")[0]
+    name = _left(b.span).split("[")[0]
     if not is_read:
         return f"`{name}` is not read at all: leave it out"
     step = "an earlier" if (b.step.base == FIRST) != turned else "a later"
@@ -101,7 +112,7 @@ def _hint(v: Variable, b: Boundary, outside: list[_Outside], is_read: bool, scop
 
 def _is_turned(b: Boundary) -> bool:
     """Whether a boundary of a layer lies at the other end in its caller: the call is backward."""
-    inside = _left(b).partition("[")[2].rstrip("]］")
+    inside = _left(b.span).partition("[")[2].rstrip("]］")
     at_first = any(re.fullmatch(r"[-−\d\s]+", item) for item in inside.split(","))
     return at_first != (b.step.base == FIRST)
 
