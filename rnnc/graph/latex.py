@@ -380,7 +380,7 @@ class LatexPrinter(Printer):
                 rank = value.type.rank
                 if (
                     len(known) == len(reads)
-                    or value.op in REDUCTIONS and not value.over
+                    or (value.op in REDUCTIONS and not value.over)
                     or (value.op == "contract" and any(r.type.rank == 2 for r in known))
                     or (value.op in MAPS and rank and any(r.type.rank == rank for r in known))
                 ):  # fmt: skip

@@ -20,7 +20,7 @@ ACCENTS = frozenset(("hat", "tilde", "bar", "breve", "dot", "ddot", "check", "ve
 
 
 def symbol(name: str, steps: Container[str] = ()) -> str:
-    r"""``W_{f}`` of ``W_f``, ``\hat{h}`` of ``h_hat``, ``\partial h`` of ``∂h``; see ``parts_of``."""
+    r"""``W_{f}`` of ``W_f``, ``\hat{h}`` of ``h_hat``, ``\partial h`` of ``∂h``."""
     gradient, base, subscripts, primes = parts_of(name, steps)
     below = f"_{{{','.join(subscripts)}}}" if subscripts else ""
     return f"{gradient}{base}{below}{primes}"

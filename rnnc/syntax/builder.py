@@ -15,8 +15,8 @@ from lark import Token, Tree
 
 from rnnc.source import Diagnostic, Source, Span, SpecError
 from rnnc.syntax import names, scan, tree
-from rnnc.syntax.latex.arrange import LatexError
 from rnnc.syntax.latex.parse import parse_latex
+from rnnc.syntax.latex.tokens import LatexError
 from rnnc.syntax.signs import DASHES, operator
 
 MAX_WHOLE = 2**63 - 1

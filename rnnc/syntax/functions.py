@@ -25,7 +25,7 @@ def name_functions(
     diagnostics: list[Diagnostic] = []
     known: dict[str, tree.NamedFunction] = {}
     for f in named:
-        if f.name in FUNCTIONS:
+        if f.name in FUNCTIONS - {"sigma"}:  # which papers use for any activation
             message = f"`{f.name}` is a function of the language; choose another name"
             diagnostics.append(Diagnostic("RNN012", message, f.span))
         elif f.name in known:

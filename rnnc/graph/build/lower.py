@@ -294,7 +294,7 @@ class Lowering:
             letters = ("i", "i", "")
         elif left.rank == 1 and right.is_row:
             letters = ("i", "j", "ij")
-        elif left.is_row:
+        elif left.is_row or node.is_row_product:
             letters = ("i", "ij", "j")
         else:
             letters = ("ij", "j" if right.rank == 1 else "jk", "i" if right.rank == 1 else "ik")

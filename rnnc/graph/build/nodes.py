@@ -80,6 +80,14 @@ class Node:
         plain = all(a.rank == 1 and not a.is_row for a in self.args)
         return self.op == "product" and bool(self.attrs["entries"]) and plain
 
+    @property
+    def is_row_product(self) -> bool:
+        """Whether it is a vector before a matrix, which in LaTeX is a row: ``x_t W``."""
+        if self.op != "product" or not self.attrs["entries"]:
+            return False
+        left, right = self.args
+        return left.rank == 1 and not left.is_row and right.rank == 2
+
 
 def walk_nodes(roots: list[Node]) -> list[Node]:
     """All nodes below the roots, operands before their readers, each once."""

@@ -106,6 +106,9 @@ def _product(self: Inference, node: Node) -> None:
         self.give(node, (a[0], *b[1:]))
     elif node.is_entries:
         _entries(self, node)
+    elif node.is_row_product:
+        self.unify(a[0], b[0])
+        self.give(node, (b[1],))
     elif len(a) == 1 and len(b) == 1:
         raise Mismatch("RNN032")
     else:

@@ -18,34 +18,16 @@ from collections.abc import Iterable, Iterator
 from lark import Token
 
 from rnnc.syntax.latex import commands
+from rnnc.syntax.latex.rows import environments, rows
+from rnnc.syntax.latex.tokens import CLOSERS, PAIRS, VALUES, LatexError, fail, made
+from rnnc.syntax.names import normalise_name
 
-MAX_NESTING = 40  # open brackets; what reads them goes down several calls for each
 MAX_TOKENS = 5_000
 
-_PAIRS = {
-    **{"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE", "LABS": "RABS", "LNORM": "RNORM"},
-    **{"LFLOOR": "RFLOOR", "LANGLE": "RANGLE", "BEGIN_CASES": "END_CASES"},
-    "BEGIN_MATRIX": "END_MATRIX",
-}
-_CLOSERS = {close: open_ for open_, close in _PAIRS.items()}
-_CONTINUES = ("EQUALS", "PLUS", "MINUS", "ENTRIES", "STAR", "SLASH", "DOT", "MOD", "COMPARE")
-_PUNCTUATION = ("COMMA", "SEMICOLON", "PERIOD")
+_SWITCHES = ("rm", "it", "sf", "tt", "bf", "cal")
 _LENGTHS = ("pt", "em", "ex", "mm", "cm", "in", "px")
 _CONDITION = ("if", "when", "for", "where", "with", "as")
 _OTHERWISE = ("otherwise", "else", "otherwise.", "others", "elsewhere")
-
-
-class LatexError(Exception):
-    """What cannot be read, between two characters of the equation, and a way out."""
-
-    def __init__(self, message: str, start: int, end: int, hint: str | None = None):
-        super().__init__(message)
-        self.message, self.start, self.end, self.hint = message, start, end, hint
-
-
-def fail(message: str, token: Token, hint: str | None = None) -> LatexError:
-    """The error at a token."""
-    return LatexError(message, token.start_pos or 0, token.end_pos or 0, hint)
 
 
 class Arrange:
@@ -71,14 +53,12 @@ class Arrange:
                 raise fail(f"an equation has at most {MAX_TOKENS:,} words and signs", token)
         self.unread = []
         signs = list(_translated(_without_invisible(tokens)))
-        yield from _arguments(_rows(list(_environments(signs)), self.unread))
-
-
-def _new(kind: str, value: str, first: Token, last: Token | None = None) -> Token:
-    """A token in the place of others."""
-    token = Token.new_borrow_pos(kind, value, first)
-    token.end_pos = (last or first).end_pos
-    return token
+        arranged = rows(list(environments(_fenced(signs))), self.unread)
+        if not arranged:
+            raise LatexError("an equation is missing", 0, 0, "write it between `$$` and `$$`")
+        if arranged[0].type == "EQUALS":
+            raise fail("the left side of the equation is missing", arranged[0], "write h_t = …")
+        yield from _arguments(arranged)
 
 
 # ---------------------------------------------------------------- commands
@@ -101,6 +81,9 @@ def _without_invisible(tokens: list[Token]) -> list[Token]:
             if not open_:
                 raise fail("this `\\right` has no `\\left`", token)
             start = open_.pop()
+            if tokens[start + 1].type == "PERIOD" and tokens[i + 1].type == "BAR":
+                hint = "the value at a step is written with the step: h_0"
+                raise fail("a bar does not say at which step a value is read", tokens[i + 1], hint)
             if "PERIOD" in (tokens[i + 1].type, tokens[start + 1].type):
                 gone |= {start, start + 1, i, i + 1}
     if open_:
@@ -110,7 +93,7 @@ def _without_invisible(tokens: list[Token]) -> list[Token]:
         if i not in gone:
             kept.append(token)
         elif i - 1 in gone and token.value in ("\\{", "\\lbrace"):
-            kept.append(_new("SYSTEM", token, token))  # a brace before several rows
+            kept.append(made("SYSTEM", token, token))  # a brace before several rows
     return kept
 
 
@@ -123,33 +106,35 @@ def _translated(tokens: list[Token]) -> Iterator[Token]:
         i += 1
         match token.type:
             case "ESCAPED":
-                made = _escaped(token)
-                if made is not None and made.type == "NEWROW":
+                sign = _escaped(token)
+                if sign is not None and sign.type == "NEWROW":
                     i += _space_after(tokens, i)
-                if made is not None:
-                    yield made
+                if sign is not None:
+                    yield sign
             case "TEXTUAL":
                 yield from _textual(token)
             case "UPRIGHT":
                 word = _word(token)
-                yield _new("NUMBER" if word.isdecimal() else "WORD", word, token)
+                yield made("NUMBER" if word.isdecimal() else "WORD", word, token)
             case "INFINITE":
-                yield _new("SYMBOL", "inf", token)
-            case "BAR":
-                hint = "write \\lvert x \\rvert, or \\left| x \\right|; " + commands.FOREIGN["mid"]
-                raise fail("a `|` does not say whether it opens or closes", token, hint)
+                yield made("SYMBOL", "inf", token)
+            case "LETTERS":
+                yield from _letters(token)
             case "COMMAND":
                 side = _sized(token)
                 if side is not None:
-                    if after is not None and after.type in ("BAR", "ESCAPED") and side:
+                    if after is not None and after in ("|", "\\|", "\\{", "\\}", "<", ">") and side:
                         i += 1
-                        yield _sized_bar(token, after, side)
+                        yield _sized_bracket(token, after, side)
+                elif token[1:] in _SWITCHES and after is not None and after.type == "LETTERS":
+                    i += 1
+                    yield made("WORD", str(after), token, after)  # `{\\rm sigm}`
                 elif token == "\\arg" and after == "\\max":
                     i += 1
-                    yield _new("FUNCTION", "argmax", token, after)
+                    yield made("FUNCTION", "argmax", token, after)
                 elif token in ("\\overset", "\\stackrel"):
-                    i, made = _stacked(tokens, i, token)
-                    yield made
+                    i, sign = _stacked(tokens, i, token)
+                    yield sign
                 else:
                     yield from _command(token)
             case _:
@@ -161,11 +146,20 @@ def _escaped(token: Token) -> Token | None:
     sign = token[1]
     if sign in ",;:!> \n\t-/":
         return None
-    kinds = {"\\": "NEWROW", "{": "LPAR", "}": "RPAR", "%": "MOD"}
+    kinds = {"\\": "NEWROW", "{": "LPAR", "}": "RPAR", "%": "MOD", "|": "BAR"}
     if sign in kinds:
-        return _new(kinds[sign], token, token)
-    hint = commands.FOREIGN["Vert"] if sign == "|" else None
-    raise fail(f"`{token}` has no meaning in an equation", token, hint)
+        return made(kinds[sign], token, token)
+    raise fail(f"`{token}` has no meaning in an equation", token)
+
+
+def _letters(token: Token) -> Iterator[Token]:
+    """Letters of other alphabets are names of their own: `αx`, `ĥ`."""
+    start = token.start_pos or 0
+    for found in re.finditer(r"[A-Za-z]+|.[\u0300-\u036f\u20d7]*", token):
+        place = {"start_pos": start + found.start(), "end_pos": start + found.end()}
+        plain = normalise_name(found[0])
+        letters = found[0].isascii() or len(plain) == 1
+        yield Token("LETTERS" if letters else "SYMBOL", plain, **place)
 
 
 def _space_after(tokens: list[Token], i: int) -> int:
@@ -180,15 +174,39 @@ def _space_after(tokens: list[Token], i: int) -> int:
     return count
 
 
-def _sized_bar(size: Token, bar: Token, side: str) -> Token:
-    if bar.type == "BAR":
-        return _new("LABS" if side == "left" else "RABS", bar, size, bar)
-    if bar == "\\|":
-        return _new("LNORM" if side == "left" else "RNORM", bar, size, bar)
-    made = _escaped(bar)
-    if made is None or made.type == "NEWROW":
-        raise fail(f"expected a bracket after `{size}`", bar)
-    return made
+def _sized_bracket(size: Token, bracket: Token, side: str) -> Token:
+    kinds = {"|": "ABS", "\\|": "NORM", "<": "ANGLE", ">": "ANGLE", "\\{": "PAR", "\\}": "PAR"}
+    kind = ("L" if side == "left" else "R") + kinds[str(bracket)]
+    return made(kind, bracket, size, bracket)
+
+
+def _fenced(tokens: list[Token]) -> list[Token]:
+    """``|x|`` and ``\\|x\\|``: bars that open, and those that close."""
+    open_: list[tuple[str, int, int]] = []  # the bar, at how many brackets, where
+    out = list(tokens)
+    depth = 0
+    for i, token in enumerate(tokens):
+        depth += (token.type in PAIRS) - (token.type in CLOSERS)
+        while open_ and open_[-1][1] > depth:
+            raise _half_open(tokens[open_[-1][2]])
+        if token.type != "BAR":
+            continue
+        kind = "NORM" if len(token) > 1 else "ABS"
+        after_value = i > 0 and tokens[i - 1].type in VALUES
+        if open_ and open_[-1][:2] == (kind, depth) and after_value:
+            open_.pop()
+            out[i] = made(f"R{kind}", token, token)
+        else:
+            open_.append((kind, depth, i))
+            out[i] = made(f"L{kind}", token, token)
+    if open_:
+        raise _half_open(tokens[open_[-1][2]])
+    return out
+
+
+def _half_open(bar: Token) -> LatexError:
+    hint = "a norm has two; " + commands.FOREIGN["mid"]
+    return fail(f"this `{bar}` has no partner", bar, hint)
 
 
 def _stacked(tokens: list[Token], i: int, token: Token) -> tuple[int, Token]:
@@ -201,7 +219,7 @@ def _stacked(tokens: list[Token], i: int, token: Token) -> tuple[int, Token]:
     under = tokens[end + 1 : end + 4]
     if [t.type for t in under] != ["LBRACE", "EQUALS", "RBRACE"]:
         raise fail(f"`{token}` can only stand over an equals sign", token)
-    return end + 4, _new("EQUALS", "=", token, under[-1])
+    return end + 4, made("EQUALS", "=", token, under[-1])
 
 
 def _command(token: Token) -> Iterator[Token]:
@@ -215,10 +233,11 @@ def _command(token: Token) -> Iterator[Token]:
         (commands.SYMBOLS, "SYMBOL"),
     ):
         if name in table:
-            yield _new(kind or table[name], table[name] if kind else token, token)
+            word = table[name] if kind in ("FUNCTION", "SYMBOL") else token[1:] if kind else token
+            yield made(kind or table[name], word, token)
             return
     if name in commands.FONTS:
-        yield _new("FONT", name, token)
+        yield made("FONT", name, token)
         return
     hint = commands.FOREIGN.get(name)
     if hint is None:
@@ -246,182 +265,17 @@ def _textual(token: Token) -> Iterator[Token]:
     assert command is not None
     name, text = command[1], token[token.index("{") + 1 : token.rindex("}")].strip()
     if name in ("begin", "end"):
-        yield _new(name.upper(), text.removesuffix("*"), token)
+        yield made(name.upper(), text.removesuffix("*"), token)
     elif name in ("mbox", "intertext") or (name.startswith("text") and name != "textcolor"):
         bare = text.lower().strip(" :,.")
         if bare in _CONDITION:
-            yield _new("IF", bare, token)
+            yield made("IF", bare, token)
         elif bare in _OTHERWISE:
-            yield _new("OTHERWISE", bare, token)
+            yield made("OTHERWISE", bare, token)
         elif re.fullmatch(r"[^\W\d_](?:[^\W_]|\\?_|-(?=[^\W_]))*", text):
-            yield _new("WORD", _word(token), token)
+            yield made("WORD", _word(token), token)
         else:
-            yield _new("TEXT", text, token)
-
-
-# ---------------------------------------------------------------- environments and brackets
-
-
-def _environments(tokens: list[Token]) -> Iterator[Token]:
-    """Without environments that only align, and their ``&``; brackets are checked to match."""
-    open_: list[Token] = []
-    last: Token | None = None  # what stands before, None at the start of a row
-    system = False
-    i = 0
-    while i < len(tokens):
-        token = tokens[i]
-        i += 1
-        kind = token.type
-        inner = open_[-1] if open_ else None
-        grid = inner is not None and inner.type in ("BEGIN_CASES", "BEGIN_MATRIX")
-        if kind == "SYSTEM":
-            system = True
-            continue
-        if kind == "BEGIN":
-            if token == "array":
-                i += _columns(tokens, i)
-            token = _begun(token, last is None, system)
-            kind, system = token.type, False
-        elif kind == "END":
-            token = _ended(token, open_)
-            kind = token.type
-        if kind in ("ALIGN", *_PAIRS):
-            open_.append(token)
-            depth = sum(t.type != "ALIGN" for t in open_)
-            if depth > MAX_NESTING:
-                raise fail(f"more than {MAX_NESTING} brackets are open here", token)
-        elif kind in _CLOSERS or kind == "END_ALIGN":
-            _close(token, open_)
-        if kind in ("ALIGN", "END_ALIGN"):
-            last = None
-            yield _new("NEWROW", "", token)  # what stands before and after are rows of their own
-            continue
-        if kind == "AMP" and not grid:
-            continue
-        last = None if kind == "NEWROW" and not grid else token
-        yield token
-    if open_:
-        raise _left_open(open_[-1])
-
-
-def _columns(tokens: list[Token], i: int) -> int:
-    """How many tokens of the columns of an array follow: ``{ll}``."""
-    end = next((j for j in range(i, len(tokens)) if tokens[j].type == "RBRACE"), None)
-    found = i < len(tokens) and tokens[i].type == "LBRACE" and end is not None
-    return end - i + 1 if found and end is not None else 0
-
-
-def _begun(token: Token, first: bool, system: bool) -> Token:
-    name = str(token)
-    if name in commands.ALIGNING or (first and (name in commands.CASES or system)):
-        return _new("ALIGN", name, token)  # `\begin{cases} f_t = … \\ i_t = …`: equations
-    if name in commands.CASES or (system and name in commands.MATRICES):
-        return _new("BEGIN_CASES", name, token)
-    if name in commands.MATRICES:
-        return _new("BEGIN_MATRIX", name, token)
-    hint = "equations stand in aligned, choices in cases, vectors in bmatrix"
-    raise fail(f"unknown environment `{name}`", token, hint)
-
-
-def _ended(token: Token, open_: list[Token]) -> Token:
-    begun = next((t for t in reversed(open_) if t.type in ("ALIGN", "BEGIN_CASES", "BEGIN_MATRIX")),
-                 None)  # fmt: skip
-    if begun is None:
-        raise fail(f"`\\end{{{token}}}` ends what has not begun", token)
-    if str(begun) != str(token):
-        raise fail(f"`\\end{{{token}}}` ends `\\begin{{{begun}}}`", token)
-    return _new("END_ALIGN" if begun.type == "ALIGN" else _PAIRS[begun.type], token, token)
-
-
-def _close(token: Token, open_: list[Token]) -> None:
-    if not open_:
-        raise fail(f"this `{token}` closes nothing", token)
-    begun = open_.pop()
-    wanted = "END_ALIGN" if begun.type == "ALIGN" else _PAIRS[begun.type]
-    if token.type != wanted:
-        if token.type in ("END_ALIGN", "END_CASES", "END_MATRIX"):
-            raise _left_open(begun)
-        raise fail(f"this `{token}` does not close `{begun}`", token)
-
-
-def _left_open(token: Token) -> LatexError:
-    if token.type in ("ALIGN", "BEGIN_CASES", "BEGIN_MATRIX"):
-        return fail(f"the `\\end{{{token}}}` is missing", token)
-    return fail(f"this `{token}` is never closed", token)
-
-
-# ---------------------------------------------------------------- rows
-
-
-def _rows(tokens: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
-    """Rows of equations: without labels and what is said after them, joined where they go on."""
-    rows: list[list[Token]] = [[]]
-    depth = 0
-    for token in tokens:
-        depth += (token.type in _PAIRS) - (token.type in _CLOSERS)
-        if token.type == "NEWROW" and not depth:
-            rows.append([])
-        else:
-            rows[-1].append(token)
-    out: list[Token] = []
-    for row in rows:
-        row = _bare_row(row, unread)
-        if not row:
-            continue
-        goes_on = out and (row[0].type in _CONTINUES or out[-1].type in (*_CONTINUES, "COMMA"))
-        if out and not goes_on:
-            out.append(_new("NEWROW", "\\\\", row[0]))
-        out += row
-    return out
-
-
-def _bare_row(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
-    kept: list[Token] = []
-    depth = 0
-    grids = 0
-    start = [t.type for t in row[:4]]
-    if start[:3] == ["LPAR", "NUMBER", "RPAR"] and start[3:] and start[3] not in _CONTINUES:
-        row = row[3:]  # `(1) c = …`: a label
-    for i, token in enumerate(row):
-        depth += (token.type in _PAIRS) - (token.type in _CLOSERS)
-        grids += (token.type == "BEGIN_CASES") - (token.type == "END_CASES")
-        top = not depth
-        if token.type == "TEXT" and top:
-            if not kept:
-                continue  # a label before the equation
-            if token.lower().strip(" ,") in ("and", "und", "et"):
-                kept.append(_new("COMMA", ",", token))
-                continue
-        if top and token == "when" and any(t.type == "SIM" for t in kept):
-            kept.append(_new("WHEN", "when", token))
-            continue
-        if top and kept and token.type in ("TEXT", "TAIL", "IF", "OTHERWISE"):
-            unread.append((token.start_pos or 0, row[-1].end_pos or 0))
-            break
-        if token.type in ("IF", "OTHERWISE") and not grids:
-            if not kept:
-                continue
-            token = _new("WORD", str(token), token)
-        if token.type == "TAIL":
-            raise fail(f"`{token}` cannot stand here", token)
-        if token.type == "TEXT":
-            hint = "a name of several letters is one word: \\text{name}"
-            raise fail("a text cannot stand within an equation", token, hint)
-        if token.type == "QUAD":
-            after = [t.type for t in row[i + 1 : i + 4]]
-            label = after[:1] == ["LPAR"] and after[2:] == ["RPAR"] and i + 4 == len(row)
-            if label and after[1] in ("NUMBER", "WORD", "TEXT", "LETTERS"):
-                break
-            continue
-        if token.type == "SEMICOLON" and top:
-            token = _new("COMMA", token, token)
-        kept.append(token)
-    while kept and kept[-1].type in _PUNCTUATION:
-        kept.pop()
-    for token in kept:
-        if token.type == "PERIOD":
-            raise fail("a full stop cannot stand here", token)
-    return kept
+            yield made("TEXT", text, token)
 
 
 # ---------------------------------------------------------------- arguments
@@ -436,10 +290,10 @@ def _arguments(tokens: Iterable[Token]) -> Iterator[Token]:
         if wanted and kind in ("LPAR", "MINUS"):
             hint = "write braces around it: h^{(t-1)}, h_{t-1}, x^{-1}"
             raise fail("a script without braces is a single letter", token, hint)
-        if kind in _PAIRS:
+        if kind in PAIRS:
             outside.append(wanted)
             wanted = 0
-        elif kind in _CLOSERS:
+        elif kind in CLOSERS:
             wanted = outside.pop()
             wanted -= kind == "RBRACE" and wanted > 0
         elif kind in ("ACCENT", "FONT"):

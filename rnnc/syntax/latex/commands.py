@@ -40,7 +40,16 @@ _SIGNS = {
     "SLASH": ("div",),
     "MOD": ("bmod", "mod"),
     "DOT": ("cdot", "bullet", "centerdot"),
-    "EQUALS": ("equiv", "triangleq", "coloneqq", "doteq", "gets", "leftarrow"),
+    "EQUALS": (
+        "longleftarrow",
+        "Leftarrow",
+        "equiv",
+        "triangleq",
+        "coloneqq",
+        "doteq",
+        "gets",
+        "leftarrow",
+    ),
     "SIM": ("sim",),
     "IN": ("in",),
     "COMPARE": ("lt", "gt", "le", "leq", "leqslant", "ge", "geq", "geqslant", "ne", "neq"),
@@ -76,13 +85,13 @@ SIZES = {
 IGNORED = frozenset(
     (
         *("limits", "nolimits", "displaystyle", "textstyle", "scriptstyle", "nonumber", "notag"),
-        *("hfill", "hfil", "thinspace", "allowbreak", "bf", "rm", "it", "sf", "noindent"),
+        *("hfill", "hfil", "thinspace", "allowbreak", "bf", "rm", "it", "sf", "cal", "tt"),
     )
 )
 ALIGNING = frozenset(
     (
         *("aligned", "align", "alignat", "alignedat", "split", "gather", "gathered", "equation"),
-        *("eqnarray", "multline", "flalign", "displaymath", "math"),
+        *("subequations", "eqnarray", "multline", "flalign", "displaymath", "math"),
     )
 )
 MATRICES = frozenset(("matrix", "bmatrix", "pmatrix", "Bmatrix", "smallmatrix", "array"))

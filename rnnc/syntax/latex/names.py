@@ -15,14 +15,23 @@ _SPELLINGS = {"sigm": "sigmoid", "logistic": "sigmoid", "ln": "log", "diagonal":
 @dataclass
 class Names:
     """``axes`` with the names of their lengths; ``varying``, the values that have axes, with
-    these; ``known``, all names of values and sizes; ``functions``, names that a model gives to
-    functions; ``models``, which may be layers."""
+    these; ``known``, all names of values and sizes; ``indices``, those of an ``index(k)`` with k;
+    ``functions``, names that a model gives to functions; ``models``, which may be layers.
+
+    Found on the way: steps stand ``above`` (``h^{t-1}``); values that are ``moved``, since their
+    equations stand for a later step (``h_{t+1} = …``), by how much; ``fresh`` axes that a sum
+    tells (``\\sum_{k=1}^{T}``).
+    """
 
     axes: dict[str, str] = field(default_factory=dict)
     varying: dict[str, tuple[str, ...]] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     functions: dict[str, str] = field(default_factory=dict)
+    indices: dict[str, tree.Expr] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
+    above: bool = False
+    moved: dict[str, dict[str, int]] = field(default_factory=dict)
+    fresh: dict[str, str] = field(default_factory=dict)
 
     @property
     def lengths(self) -> set[str]:
@@ -81,3 +90,5 @@ def _given(names: Names, item: tree.Declared) -> None:
         names.axes.setdefault(axis, axis.upper())
     if item.axes:
         names.varying[item.name] = item.axes
+    if isinstance(item.type, tree.IndexType):
+        names.indices[item.name] = item.type.size

@@ -6,11 +6,12 @@ from functools import cache
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer_NonRecursive
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from rnnc.resources import grammar_text
 from rnnc.syntax.latex import marks
-from rnnc.syntax.latex.arrange import Arrange, LatexError
+from rnnc.syntax.latex.arrange import Arrange
+from rnnc.syntax.latex.tokens import LatexError, fail
 from rnnc.syntax.names import normalise_name
 from rnnc.syntax.signs import operator
 
@@ -50,7 +51,10 @@ def parse_latex(text: str) -> tuple[tuple[marks.Row, ...], tuple[tuple[int, int]
         raise LatexError(message, at, at + 1, hint.get(text[at])) from None
     except UnexpectedInput as error:  # the text ended
         raise LatexError("the equation ends too early", len(text), len(text)) from error
-    rows = cast("tuple[marks.Row, ...]", Marks(text).transform(parsed))
+    try:
+        rows = cast("tuple[marks.Row, ...]", Marks(text).transform(parsed))
+    except VisitError as error:
+        raise error.orig_exc from None
     arranged = cast(Arrange, parser.options.postlex)
     return rows, tuple(arranged.unread)
 
@@ -84,9 +88,10 @@ def _sign(token: Token) -> marks.Mark:
     text = str(token)
     match token.type:
         case "ARGUMENT" | "LETTERS":
-            kind = "number" if text.isdecimal() else "letters"
-            return marks.Sign(start, end, normalise_name(text), kind)
+            return marks.Sign(start, end, text, "number" if text.isdecimal() else "letters")
         case "NUMBER":
+            if float(text) == float("inf"):
+                raise LatexError("this number is too large", start, end, "write \\infty")
             return marks.Sign(start, end, text, "number")
         case "WORD":
             return marks.Sign(start, end, normalise_name(text), "word")
@@ -137,8 +142,15 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         return marks.Logic(*_extent(parts), "not", (_mark(parts[1]),))
 
     def compare(self, parts: list[Any]) -> marks.Mark:
-        sign = "==" if parts[1].type == "EQUALS" else _comparison(parts[1])
-        return marks.Compare(*_extent(parts), sign, _mark(parts[0]), _mark(parts[2]))
+        signs = ["==" if t.type == "EQUALS" else _comparison(t) for t in parts[1::2]]
+        values = [_mark(p) for p in parts[::2]]
+        pairs = [
+            marks.Compare(a.start, b.end, sign, a, b)
+            for a, sign, b in zip(values, signs, values[1:], strict=False)
+        ]
+        if len(pairs) == 1:
+            return pairs[0]
+        return marks.Logic(*_extent(parts), "and", tuple(pairs))  # a < b < c
 
     def sum(self, parts: list[Any]) -> marks.Mark:
         signs, terms, sign = [], [], "+"
@@ -154,10 +166,16 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         first, sign, rest = parts
         signs = {"ENTRIES": "⊙", "STAR": "*", "SLASH": "/", "MOD": "%"}
         rest = _mark(rest)
+        first = _mark(first)
+        if _is_number(first) and sign.type == "SLASH" and isinstance(rest, marks.Product):
+            below, *factors = rest.factors
+            if _is_number(below):  # `1/2 x` is a half of x
+                half = marks.Fraction(first.start, below.end, first, below)
+                return marks.Product(*_extent(parts), (half, *factors))
         if isinstance(rest, marks.Times) and rest.signs[0] != "·":
-            found = (_mark(first), *rest.parts), (signs[sign.type], *rest.signs)
+            found = (first, *rest.parts), (signs[sign.type], *rest.signs)
         else:
-            found = (_mark(first), rest), (signs[sign.type],)
+            found = (first, rest), (signs[sign.type],)
         return marks.Times(*_extent(parts), *found)
 
     def total(self, parts: list[Any]) -> marks.Mark:
@@ -183,6 +201,12 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         scripts = tuple(p for p in parts[1:] if isinstance(p, marks.Script))
         primes = sum(p.primes for p in parts[1:] if isinstance(p, marks.Scripted))
         body = _mark(parts[0])
+        for above in (False, True):
+            same = [s for s in scripts if s.above == above]
+            if len(same) > 1:
+                kind = "superscript" if above else "subscript"
+                hint = "what belongs together stands in one pair of braces: h_{f,t}"
+                raise LatexError(f"a second {kind}", same[1].start, same[1].end, hint)
         return marks.Scripted(*_extent(parts), body, scripts, primes)
 
     def below(self, parts: list[Any]) -> marks.Mark:
@@ -210,6 +234,8 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         token = parts[0]
         if token.type == "PRIME":
             return marks.Lone(*_extent(parts), "'" * _primes(token))
+        if len(parts) == 3:  # <t-1>
+            return marks.Bracket(*_extent(parts), "<", (_mark(parts[1]),))
         words = {"STAR": "star", "PLUS": "plus", "MINUS": "minus"}
         return marks.Lone(*_extent(parts), words.get(token.type, ""))
 
@@ -297,8 +323,15 @@ def _extent(parts: list[Any]) -> tuple[int, int]:
     return start or 0, end or 0
 
 
+def _is_number(mark: marks.Mark) -> bool:
+    return isinstance(mark, marks.Sign) and mark.kind == "number"
+
+
 def _primes(token: Token) -> int:
-    return 1 if token.startswith("\\") else len(normalise_name(str(token)).replace("″", "''"))
+    count = 1 if token.startswith("\\") else len(normalise_name(str(token)).replace("″", "''"))
+    if count > 4:
+        raise fail("a name has at most four primes", token)
+    return count
 
 
 def _comparison(token: Token) -> str:

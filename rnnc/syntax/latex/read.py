@@ -12,10 +12,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from rnnc.source import Diagnostic, Note, Span
 from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
-from rnnc.syntax.latex.arrange import LatexError
 from rnnc.syntax.latex.expressions import Expressions
 from rnnc.syntax.latex.names import Names, names_of
+from rnnc.syntax.latex.products import Unit, between
 from rnnc.syntax.latex.scripts import letter_of, wrong
+from rnnc.syntax.latex.tokens import LatexError
 
 _DISTRIBUTIONS = {
     **dict.fromkeys(("categorical", "cat", "multinomial", "discrete"), "categorical"),
@@ -80,6 +81,12 @@ class _Reading:
                 out.append(s)
         if self.distributions:
             out = [self._observed(s) for s in out]
+        if self.names.fresh:
+            place = next(s.span for s in self.statements if isinstance(s, tree.LatexStatement))
+            out = [
+                *(tree.AxisStatement(a, n, None, span=place) for a, n in self.names.fresh.items()),
+                *out,
+            ]
         for name, (_, _, span) in self.distributions.items():
             message = f"`{name}` is no target of this model, or has a distribution already"
             hint = f"declare it: target {name}[t] : index(k)"
@@ -131,8 +138,11 @@ class _Reading:
         if self.unsure != unsure:
             return
         for left in () if isinstance(lefts, str) or lefts is None else lefts:
-            axes = tuple(i.name for i in left.index if isinstance(i, tree.Name))
-            if axes and len(axes) == len(left.index) and all(a in self.names.axes for a in axes):
+            axes = tuple(_base(i, self.names) for i in left.index)
+            if axes and all(axes):
+                for axis, step in zip(axes, left.index, strict=True):
+                    if move := _move(step):
+                        self.names.moved.setdefault(left.name, {})[axis] = move
                 self.names.known.add(left.name)
                 self.names.varying.setdefault(left.name, axes)
 
@@ -168,25 +178,22 @@ class _Reading:
             if ranged and not item.relations:
                 continue  # `…, T` of `t = 1, …, T`
             try:
-                statement = self._item(item)
+                yield from self._item(item)
             except LatexError as error:
                 span = self._place(error.start, max(error.end, error.start + 1))
                 self.diagnostics.append(Diagnostic("RNN004", error.message, span, hint=error.hint))
-                continue
-            if statement is not None:
-                yield statement
 
-    def _item(self, item: marks.Item) -> tree.Statement | None:
+    def _item(self, item: marks.Item) -> Sequence[tree.Statement]:
         if not item.relations:
             hint = "an equation is written h_t = …"
             raise wrong("this is no equation", item, hint)
         relation = item.relations[0]
         if relation == "in":
             self._note(item, "shapes are told by the declarations; this is not read")
-            return None
+            return ()
         if relation == "~":
             self._distribution(item)
-            return None
+            return ()
         if relation != "=":
             raise wrong("a comparison is no equation", item, "an equation is written h_t = …")
         for at, sign in enumerate(item.relations[1:], 2):
@@ -201,7 +208,7 @@ class _Reading:
                 break
         return self._equation(item)
 
-    def _equation(self, item: marks.Item) -> tree.Statement:
+    def _equation(self, item: marks.Item) -> Sequence[tree.Statement]:
         lefts = self._lefts(item.sides[0])
         span = self._place(item.start, item.end)
         if lefts is None:
@@ -212,20 +219,50 @@ class _Reading:
             )
         if not isinstance(lefts, str):
             lefts = tuple(self._with_axes(left, item.sides[0]) for left in lefts)
-            names = [i.name for left in lefts for i in left.index if isinstance(i, tree.Name)]
-            self.reader.here = tuple(names)
+            lefts = tuple(self._counted(left, item.sides[0]) for left in lefts)
+            names = [_base(i, self.names) for left in lefts for i in left.index]
+            self.reader.here = tuple(n for n in names if n)
+            if applied := self._applied(lefts, item, span):
+                return applied
         right = self._right(item)
         self.reader.here = ()
         if isinstance(lefts, str):
             kind, _, name = lefts.partition(" ")
             if kind == "loss":
                 named = name if name.isidentifier() else None
-                return tree.LossStatement(named, right, span=span)
-            return tree.MetricStatement(name, right, span=span)
+                return (tree.LossStatement(named, right, span=span),)
+            return (tree.MetricStatement(name, right, span=span),)
         if len(lefts) > 1 and not (isinstance(right, tree.Call) and right.function == "split"):
             count = tree.Number(len(lefts), span=right.span)
             right = tree.Call("split", (), (right, count), span=right.span)
-        return tree.Equation(lefts, right, span=span)
+        return (tree.Equation(lefts, right, span=span),)
+
+    def _applied(
+        self, lefts: Sequence[tree.Left], item: marks.Item, span: Span
+    ) -> Sequence[tree.Statement]:
+        """A column of functions before its argument, one for each name on the left."""
+        right = item.sides[1]
+        if not isinstance(right, marks.Product) or not isinstance(right.factors[0], marks.Matrix):
+            return ()
+        column, *rest = right.factors
+        assert isinstance(column, marks.Matrix)
+        cells = [row[0] for row in column.rows if len(row) == 1]
+        functions = [self.reader.function_of(Unit(c, letter_of(c)), called=True) for c in cells]
+        found = [f.name for f in functions if f is not None]
+        if len(found) != len(lefts) or len(column.rows) != len(lefts):
+            return ()
+        argument = self.reader.joined(list(self.reader.units(rest)), between(rest[0], rest[-1]))
+        count = tree.Number(len(lefts), span=span)
+        split = tree.Call("split", (), (argument, count), span=argument.span)
+        sums = tuple(replace(left, name=f"{left.name}_sum") for left in lefts)
+        out: list[tree.Statement] = [tree.Equation(sums, split, span=span)]
+        for left, part, name in zip(lefts, sums, found, strict=True):
+            value: tree.Expr = tree.Name(part.name, span=part.span)
+            if part.index:
+                value = tree.Indexed(part.name, part.index, span=part.span)
+            call = tree.Call(name, (), (value,), span=span)
+            out.append(tree.Equation((left,), call, span=span))
+        return out
 
     def _right(self, item: marks.Item) -> tree.Expr:
         right = self.reader.read(item.sides[1])
@@ -243,8 +280,10 @@ class _Reading:
 
     def _lefts(self, mark: marks.Mark) -> tuple[tree.Left, ...] | str | None:
         """What an equation defines; ``loss name`` or ``metric name``; None of nonsense."""
-        if isinstance(mark, marks.Bracket) and mark.kind == "(" and len(mark.items) > 1:
-            return self._several(mark.items)
+        if isinstance(mark, marks.Bracket) and mark.kind in ("(", "["):
+            if len(mark.items) > 1:
+                return self._several(mark.items)
+            return self._lefts(mark.items[0]) if mark.items else None
         if isinstance(mark, marks.Matrix):
             whole = self.reader.entries(mark, mark.rows)
             if isinstance(whole, tree.Name):
@@ -278,7 +317,7 @@ class _Reading:
             return (tree.Left(found.name, tuple(found.steps), span=self.reader.span(mark)),)
         if len(units) == 2 and units[0].letter is not None:
             bracket = units[1].mark
-            if isinstance(bracket, marks.Bracket) and bracket.kind == "(":
+            if isinstance(bracket, marks.Bracket) and bracket.kind in ("(", "["):
                 steps = self.reader.scripts.steps(bracket)
                 found = self.reader.scripts.read(units[0].letter, units[0].mark, left=True)
                 if steps is not None and not found.steps:
@@ -293,7 +332,7 @@ class _Reading:
         letter = letter_of(mark)
         if letter is None or letter.base != "L":
             return None
-        name = self.reader.scripts.read(letter, mark, left=True)
+        name = self.reader.scripts.read(replace(letter, font=""), mark, left=True)
         return None if name.steps else f"loss {name.name.removeprefix('L').lstrip('_')}"
 
     def _left(self, mark: marks.Mark) -> tree.Left | None:
@@ -328,6 +367,19 @@ class _Reading:
         self._note(mark, f"{text}{left.name}[{', '.join(axes)}]")
         index = tuple(tree.Name(a, span=left.span) for a in axes)
         return tree.Left(left.name, index, span=left.span)
+
+    def _counted(self, left: tree.Left, mark: marks.Mark) -> tree.Left:
+        """``h_{t+1} = f(h_t, x_t)`` is ``h[t] = f(h[t-1], x[t])``: what a step computes belongs
+        to it."""
+        moves = self.names.moved.get(left.name, {})
+        if not moves or not any(isinstance(i, tree.Binary) for i in left.index):
+            return left
+        index = tuple(i.left if isinstance(i, tree.Binary) else i for i in left.index)
+        shown = ", ".join(i.name for i in index if isinstance(i, tree.Name))
+        text = f"`{self._text(mark)}` is called {left.name}[{shown}], "
+        before = ", ".join(f"{a}{'-' if n > 0 else '+'}{abs(n)}" for a, n in moves.items())
+        self._note(mark, f"{text}and what stands as step {shown} of it {left.name}[{before}]")
+        return replace(left, index=index)
 
     # ---------------------------------------------------------------- distributions
 
@@ -365,6 +417,24 @@ class _Reading:
             if found is not None:
                 return replace(s, distribution=found[0], when=found[1] or s.when)
         return s
+
+
+def _base(step: tree.Expr, names: Names) -> str:
+    """The axis on which a step of a left side lies: ``t`` of ``t`` and ``t+1``."""
+    match step:
+        case tree.Name(name=name) if name in names.axes:
+            return name
+        case tree.Binary(op="+" | "-", left=tree.Name(name=name), right=tree.Number()):
+            return name if name in names.axes else ""
+    return ""
+
+
+def _move(step: tree.Expr) -> int:
+    """1 of ``t+1``."""
+    match step:
+        case tree.Binary(op=op, right=tree.Number(value=int(count))):
+            return count if op == "+" else -count
+    return 0
 
 
 def _root(variance: tree.Expr) -> tree.Expr:

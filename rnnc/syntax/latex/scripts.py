@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from rnnc.source import Span
 from rnnc.syntax import tree
 from rnnc.syntax.latex import commands, marks
-from rnnc.syntax.latex.arrange import LatexError
 from rnnc.syntax.latex.names import Names
+from rnnc.syntax.latex.tokens import LatexError
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Letter:
     scripts: tuple[marks.Script, ...] = ()
     primes: int = 0
     word: bool = False
+    font: str = ""  # of those that make another letter: mathcal
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Name:
     transposed: bool = False
     power: tree.Expr | None = None
     exponential: marks.Mark | None = None  # `e^x`, where no value is called e
+    chosen: tree.Expr | None = None  # which entry is meant
     unsure: int = 0  # how many parts of the name might be steps
 
 
@@ -50,6 +52,9 @@ class _Steps:
 
     steps: list[tree.Expr]
     word: int | None = None
+
+
+JOINED = ("∂", "delta", "Delta", "nabla")  # signs that make a name with the letter after them
 
 
 def wrong(message: str, mark: marks.Mark, hint: str | None = None) -> LatexError:
@@ -70,8 +75,11 @@ def letter_of(mark: marks.Mark, run: bool = False) -> Letter | None:
         case marks.Styled(style=style, accent=accent, body=body):
             upright = not accent and style in commands.UPRIGHT
             letter = letter_of(body, run or upright)
-            if letter is None or not accent:
-                return letter if letter is None else replace(letter, word=letter.word or upright)
+            if letter is None:
+                return None
+            if not accent:
+                font = style if style in ("mathcal", "mathscr", "mathfrak", "mathbb") else ""
+                return replace(letter, word=letter.word or upright, font=font or letter.font)
             name = commands.ACCENTS[style]
             return replace(letter, base=f"{letter.base}_{name}") if name else letter
         case marks.Scripted(body=body, scripts=scripts, primes=primes):
@@ -82,9 +90,19 @@ def letter_of(mark: marks.Mark, run: bool = False) -> Letter | None:
                 return letter  # what is written below the brace is a remark
             more = (*letter.scripts, *scripts)
             return replace(letter, scripts=more, primes=letter.primes + primes)
+        case marks.Bracket(kind="{", items=(marks.Product(factors=(first, second)),)):
+            return joined(first, letter_of(second))  # {\Delta t}
         case marks.Bracket(kind="{", items=(item,)):
             return letter_of(item, run)
     return None
+
+
+def joined(first: marks.Mark, second: Letter | None) -> Letter | None:
+    """``\\partial h``, ``\\Delta t`` as one letter."""
+    if second is None or not isinstance(first, marks.Sign) or first.text not in JOINED:
+        return None
+    base = f"d_{second.base}" if first.text == "∂" else f"{first.text}_{second.base}"
+    return replace(second, base=base)
 
 
 class Scripts:
@@ -99,6 +117,7 @@ class Scripts:
         self.names = names
         self.span = span
         self.expression = expression
+        self.fonts: dict[str, str] = {}  # of each letter, where it is one of its own
 
     # ---------------------------------------------------------------- steps
 
@@ -106,7 +125,7 @@ class Scripts:
         """The steps that a script says, and whether an axis is among them."""
         axes, span = self.names.axes, self.span(mark)
         match mark:
-            case marks.Bracket(kind="(" | "{", items=items) if items:
+            case marks.Bracket(items=items) if items:
                 found = [self.steps(item) for item in items]
                 if any(f is None for f in found):
                     return None
@@ -117,8 +136,15 @@ class Scripts:
             case marks.Sign(text=text, kind="letters") if len(text) > 1:
                 if not all(c in axes for c in text):
                     return None
-                places = (replace_span(span, i) for i in range(len(text)))
-                return [tree.Name(c, span=s) for c, s in zip(text, places, strict=True)], True
+                return [tree.Name(c, span=replace_span(span, i)) for i, c in enumerate(text)], True
+            case marks.Scripted(
+                body=marks.Sign(text=text, kind="letters"), scripts=(), primes=primes
+            ) if len(text) > 1:  # e_{ts'}
+                last = text[-1] + "'" * primes
+                if not all(c in axes for c in (*text[:-1], last)):
+                    return None
+                names = (*text[:-1], last)
+                return [tree.Name(n, span=replace_span(span, i)) for i, n in enumerate(names)], True
             case marks.Compare(sign="==", left=left, right=right):
                 axis, step = self.steps(left), self.steps(right)
                 return (step[0], True) if axis and axis[1] and step else None
@@ -172,6 +198,9 @@ class Scripts:
             case marks.Bracket(kind="(" | "{", items=items) if items:
                 words = [self.word(item) for item in items]
                 return None if None in words else "_".join(w for w in words if w)
+            case marks.Product(factors=(marks.Sign(kind="number"), last)) if self._is_axis(last):
+                hint = "a step is t plus or minus a whole number; prepare other orders in the data"
+                raise wrong("this is a strided step", mark, hint)
             case marks.Product(factors=factors):
                 parts = [self.word(f) for f in factors]
                 some = [p for p in parts if p is not None]
@@ -182,6 +211,9 @@ class Scripts:
             case marks.Sign(text=text, kind="function"):
                 return text
         letter = letter_of(mark, run=True)
+        if letter is not None and letter.base in self.names.axes and letter.scripts:
+            hint = "a step is t plus or minus a whole number, a number, or the last step T"
+            raise wrong("this is no step", mark, hint)
         if letter is None and isinstance(mark, marks.Styled):  # `\\hat{2h}`
             word = self.word(mark.body)
             accent = commands.ACCENTS.get(mark.style, "") if mark.accent else ""
@@ -191,6 +223,9 @@ class Scripts:
         words = [self.word(item) for script in letter.scripts for item in script.items]
         return None if None in words else "_".join([letter.base, *(w for w in words if w)])
 
+    def _is_axis(self, mark: marks.Mark) -> bool:
+        return isinstance(mark, marks.Sign) and mark.text in self.names.axes
+
     # ---------------------------------------------------------------- names
 
     def read(self, letter: Letter, mark: marks.Mark, left: bool = False) -> Name:
@@ -198,32 +233,43 @@ class Scripts:
 
         :raises LatexError: a script means nothing.
         """
-        out = Name(letter.base)
+        base = self._set_apart(letter, mark)
+        out = Name(base)
         primes = letter.primes
         words: list[str] = []
         steps: list[_Steps] = []
         ordered = sorted(letter.scripts, key=lambda s: s.above)
+        alone = len(letter.scripts) == 1 and not left and base == "e"
         for script in ordered:
             for item in script.items:
+                bare = script.above and not isinstance(item, marks.Bracket)
                 if script.above and self.is_transpose(item):
-                    out.transposed = True
-                    continue
+                    if not self._is_last_step(item, base, words, letter):
+                        out.transposed = True
+                        continue
+                    bare = False
                 if isinstance(item, marks.Lone) and item.text.startswith("'"):
                     primes += len(item.text)
                     continue
                 if isinstance(item, marks.Sign) and item.text == "'":
                     primes += 1
                     continue
-                so_far = self._joined(letter.base, words, primes)
-                bare = script.above and not isinstance(item, marks.Bracket)
+                if (chosen := self.chosen(item)) is not None and not left:
+                    out.chosen = chosen
+                    continue
+                so_far = self._joined(base, words, primes)
+                if bare and alone and self._is_exponent(item):
+                    out.exponential = item
+                    continue
                 if bare and self._is_power(item, so_far, left):
-                    self._raise(out, item, so_far)
+                    out.power = self.expression(item)
                     continue
                 found, word = self.steps(item), self.word(item)
-                whole = self._joined(letter.base, [*words, word or ""], primes)
+                whole = self._joined(base, [*words, word or ""], primes)
                 is_word = whole in self.names.known and so_far not in self.names.varying
                 if found and found[1] and not (word and is_word):
                     steps.append(_Steps(found[0]))
+                    self.names.above = self.names.above or bare
                 elif found and word is None:
                     steps.append(_Steps(found[0]))
                 elif found and word is not None:
@@ -232,12 +278,50 @@ class Scripts:
                 elif word is not None:
                     words.append(word)
                 elif script.above and not left and not isinstance(item, marks.Bracket):
-                    self._raise(out, item, so_far)
+                    out.power = self.expression(item)
                 else:
                     hint = "a subscript is a step (t-1) or part of a name (f, xh, \\mathrm{in})"
                     raise wrong("this cannot be read as a step or as part of a name", item, hint)
-        self._settle(out, letter.base, words, steps, primes)
+        self._settle(out, base, words, steps, primes)
         return out
+
+    def _set_apart(self, letter: Letter, mark: marks.Mark) -> str:
+        """``\\mathcal{W}`` beside ``W``: a letter of its own, ``W_cal``, where there is one."""
+        font = letter.font.removeprefix("math")
+        if f"{letter.base}_{font}" in self.names.known:
+            return f"{letter.base}_{font}"
+        seen = self.fonts.setdefault(letter.base, font)
+        if seen != font:
+            name = f"{letter.base}_{font or seen}"
+            hint = f"if they are two values, declare one of them as {name}; else use one font"
+            raise wrong(f"`{letter.base}` stands here in another font than before", mark, hint)
+        return letter.base
+
+    def _is_last_step(
+        self, item: marks.Mark, base: str, words: Sequence[str], letter: Letter
+    ) -> bool:
+        """``h^T`` where steps stand above: ``h^{t-1}``."""
+        name = self._joined(base, words, letter.primes)
+        axes = self.names.varying.get(name, ())
+        length = isinstance(item, marks.Sign) and item.text in self.names.lengths
+        return self.names.above and length and len(axes) == 1 and len(letter.scripts) == 1
+
+    def chosen(self, item: marks.Mark) -> tree.Expr | None:
+        """``p_{t,y_t}``: the entry that an index says."""
+        letter = letter_of(item)
+        if letter is None or letter.base not in self.names.indices:
+            return None
+        found = self.expression(item)
+        return found if isinstance(found, tree.Name | tree.Indexed) else None
+
+    def _is_exponent(self, item: marks.Mark) -> bool:
+        """Whether `e` with this above is the exponential function."""
+        word, steps = self.word(item), self.steps(item)
+        if word is not None and f"e_{word}" in self.names.known:
+            return False
+        varies = "e" in self.names.varying
+        number = isinstance(item, marks.Sign) and item.kind == "number"
+        return not ((varies and steps and steps[1]) or (number and "e" in self.names.known))
 
     def _joined(self, base: str, words: Sequence[str], primes: int) -> str:
         return "_".join([base, *words]) + "'" * primes
@@ -277,9 +361,9 @@ class Scripts:
         """Whether a superscript without parentheses is a power."""
         if left:
             return False
-        if isinstance(item, marks.Sign) and item.kind == "number":
-            return True
         known = stem in self.names.known
+        if isinstance(item, marks.Sign) and item.kind == "number":
+            return known or f"{stem}_{item.text}" not in self.names.known
         steady = stem not in self.names.varying
         steps = self.steps(item)
         word = self.word(item)
@@ -289,15 +373,7 @@ class Scripts:
             return not (isinstance(item, marks.Lone) or steps)
         if f"{stem}_{word}" in self.names.known:
             return False
-        if stem == "e" and not known:
-            return True
         return (known or not steady) and (word in self.names.known or word in self.names.lengths)
-
-    def _raise(self, out: Name, item: marks.Mark, stem: str) -> None:
-        if stem == "e" and stem not in self.names.known | self.names.varying.keys():
-            out.exponential = item
-        else:
-            out.power = self.expression(item)
 
 
 def replace_span(span: Span, i: int) -> Span:
