@@ -254,9 +254,10 @@ class Scripts:
                 if isinstance(item, marks.Sign) and item.text == "'":
                     primes += 1
                     continue
-                if (chosen := self.chosen(item)) is not None and not left:
-                    out.chosen = chosen
-                    continue
+                if isinstance(item, marks.Scripted) and not left:
+                    out.chosen = self.chosen(item) or out.chosen  # p_{t,y_t}
+                    if out.chosen is not None:
+                        continue
                 so_far = self._joined(base, words, primes)
                 if bare and alone and self._is_exponent(item):
                     out.exponential = item
