@@ -231,16 +231,16 @@ def fastgrnn(d: Data, p: Data) -> Values:
 
 @over(y=M, z=M)
 def cornn(d: Data, p: Data) -> Values:
-    z = p.z + d.h * (tanh(d.W @ p.y + d.R @ p.z + d.V @ d.u + d.b)
-                     - d.gamma * p.y - d.epsilon * p.z)  # fmt: skip
-    y = p.y + d.h * z
+    z = p.z + d.Delta_t * (tanh(d.W @ p.y + d.W_cal @ p.z + d.V @ d.u + d.b)
+                           - d.gamma * p.y - d.epsilon * p.z)  # fmt: skip
+    y = p.y + d.Delta_t * z
     return locals()
 
 
 @over(y=M, z=M)
 def lem(d: Data, p: Data) -> Values:
-    a = d.tau * sig(d.W_1 @ p.y + d.V_1 @ d.u + d.b_1)
-    b = d.tau * sig(d.W_2 @ p.y + d.V_2 @ d.u + d.b_2)
+    a = d.Delta_t * sig(d.W_1 @ p.y + d.V_1 @ d.u + d.b_1)
+    b = d.Delta_t * sig(d.W_2 @ p.y + d.V_2 @ d.u + d.b_2)
     z = (1 - a) * p.z + a * tanh(d.W_z @ p.y + d.V_z @ d.u + d.b_z)
     y = (1 - b) * p.y + b * tanh(d.W_y @ z + d.V_y @ d.u + d.b_y)
     return {"y": y, "z": z}
@@ -448,6 +448,33 @@ h_t &= h_{t-1} + \epsilon z_t \circ \tanh \left( (W_h - W_h^T - \gamma I) h_{t-1
 \end{align*}
 """,
         X + "param W : [m, n], U : [m, m], b_z, b_h : [m], zeta, nu : []", fastgrnn,
+    ),
+    Paper(
+        "coRNN", "Rusch and Mishra 2021, eq. 3, the step a value h",
+        r"""
+\begin{aligned}
+\mathbf{y}_n &= \mathbf{y}_{n-1} + \Delta t \, \mathbf{z}_n, \\
+\mathbf{z}_n &= \mathbf{z}_{n-1} + \Delta t \left( \sigma( \mathbf{W} \mathbf{y}_{n-1}
+  + \mathcal{W} \mathbf{z}_{n-1} + \mathbf{V} \mathbf{u}_n + \mathbf{b} )
+  - \gamma \mathbf{y}_{n-1} - \epsilon \mathbf{z}_{n-1} \right)
+\end{aligned}
+""",
+        "axis n : T\ndim a = 3, m = 4\ninput u[n] : [a]\nparam W, W_cal : [m, m], V : [m, a]\n"
+        "param b : [m], gamma, epsilon, Delta_t : []\nfunction sigma = tanh", cornn,
+    ),
+    Paper(
+        "LEM", "Rusch et al. 2022, eq. 3, with the steps of time as a and b",
+        r"""
+\begin{aligned}
+\mathbf{a}_n &= \Delta t \hat{\sigma}(W_1 y_{n-1} + V_1 u_n + b_1), \\
+\mathbf{b}_n &= \Delta t \hat{\sigma}(W_2 y_{n-1} + V_2 u_n + b_2), \\
+z_n &= (1 - \mathbf{a}_n) \odot z_{n-1} + \mathbf{a}_n \odot \tanh(W_z y_{n-1} + V_z u_n + b_z), \\
+y_n &= (1 - \mathbf{b}_n) \odot y_{n-1} + \mathbf{b}_n \odot \tanh(W_y z_n + V_y u_n + b_y)
+\end{aligned}
+""",
+        "axis n : T\ndim q = 3, m = 4\ninput u[n] : [q]\nparam W_1, W_2, W_z, W_y : [m, m]\n"
+        "param V_1, V_2, V_z, V_y : [m, q], b_1, b_2, b_z, b_y : [m], Delta_t : []\n"
+        "function sigma_hat = sigmoid", lem,
     ),
     Paper(
         "Clockwork, plain", "Koutník et al. 2014, eq. 1 and 2",

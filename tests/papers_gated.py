@@ -642,4 +642,19 @@ f_t &= \sigma(\tilde{f}_t), \qquad
 """,
         MLSTM, mlstm,
     ),
+    Paper(
+        "RHN, depth one", "Zilly et al. 2017, Recurrent highway networks, eq. 7-9, the gate t as g",
+        r"""
+\mathbf{s}^{[t]} = \mathbf{h}^{[t]} \cdot \mathbf{g}^{[t]}
+  + \mathbf{s}^{[t-1]} \cdot \mathbf{c}^{[t]}, \\
+\mathbf{h}^{[t]} = \tanh( \mathbf{W}_H \mathbf{x}^{[t]} + \mathbf{R}_H \mathbf{s}^{[t-1]}
+  + \mathbf{b}_H ), \\
+\mathbf{g}^{[t]} = \sigma( \mathbf{W}_T \mathbf{x}^{[t]} + \mathbf{R}_T \mathbf{s}^{[t-1]}
+  + \mathbf{b}_T ), \\
+\mathbf{c}^{[t]} = \sigma( \mathbf{W}_C \mathbf{x}^{[t]} + \mathbf{R}_C \mathbf{s}^{[t-1]}
+  + \mathbf{b}_C ).
+""",
+        X + "param W_H, W_T, W_C : [m, n], R_H, R_T, R_C : [m, m], b_H, b_T, b_C : [m]\n"
+        "output s", highway,
+    ),
 )  # fmt: skip

@@ -6,7 +6,6 @@ import numpy as np
 
 from tests.papers import (
     NDA,
-    SIMPLE,
     Data,
     K,
     M,
@@ -23,7 +22,6 @@ from tests.papers import (
     soft,
     tanh,
 )
-from tests.papers_gated import GATED
 
 # ---------------------------------------------------------------- attention
 
@@ -335,6 +333,13 @@ def named(d: Data, **names: str) -> Data:
     return new
 
 
+def after(d: Data) -> Data:
+    """What the gradient of a step takes from the one after it."""
+    new = Data({**d, "next": 1 - np.concatenate([d.h[1:], np.zeros_like(d.h[:1])]) ** 2})
+    new.sequences = d.sequences | {"next"}
+    return new
+
+
 def s4(d: Data) -> Data:
     return named(d, C="C_bar", D="D_bar")
 
@@ -565,7 +570,24 @@ y_t &= V h^{(2)}_t
         "dim m = 4, k = 5\ninput a[t] : [m], delta_o[t] : [k]\nparam V : [k, m], W : [m, m]\n"
         "function f = tanh", backward,
     ),
+    Paper(
+        "Linear attention", "Katharopoulos et al. 2020, eq. 18-20, without the residual",
+        r"""
+k_i = \mathrm{elu}(x_i W_K) + 1, \quad q_i = \mathrm{elu}(x_i W_Q) + 1 \\
+s_i = s_{i-1} + k_i (x_i W_V)^T, \\
+z_i = z_{i-1} + k_i, \\
+y_i = \frac{q_i^T s_i}{q_i^T z_i}
+""",
+        "axis i : T\ndim n = 3, m = 4\ninput x[i] : [n]\n"
+        "param W_K, W_Q : [n, m], W_V : [n, 5]", linear_attention,
+    ),
+    Paper(
+        "Gradients through time", "Goodfellow, Bengio, Courville 2016, eq. 10.21, d for nabla",
+        r"""
+d_h^{(t)} = W^\top \mathrm{diag}\left( 1 - \left( h^{(t+1)} \right)^2 \right) d_h^{(t+1)}
+  + V^\top d_o^{(t)}
+""",
+        "dim m = 4, k = 5\ninput h[t] : [m], d_o[t] : [k]\nparam W : [m, m], V : [k, m]",
+        lambda d: goodfellow_gradient(after(d)),
+    ),
 )  # fmt: skip
-
-
-PAPERS = (*SIMPLE, *GATED, *MORE)

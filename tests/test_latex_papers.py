@@ -10,14 +10,13 @@ import pytest
 import rnnc
 from rnnc.runtime.reference import evaluate
 from tests.papers import NDA, Data, Paper, Values
-from tests.papers_more import PAPERS
-from tests.papers_wanted import WANTED
+from tests.papers_typeset import PAPERS, REFUSED, Refused
 
 BATCH = 2
 LENGTHS = {"T": 4, "T_x": 5, "S": 5, "J": 4}
 
 
-def spec_of(paper: Paper) -> rnnc.Spec:
+def spec_of(paper: Paper | Refused) -> rnnc.Spec:
     """The paper's equations with their declarations."""
     return rnnc.parse(f"model M\n{paper.declared}\n$$ {paper.latex.strip()} $$\n")
 
@@ -111,18 +110,11 @@ def test_compiled(paper: Paper) -> None:
     assert compiled_error(paper) <= 1e-12
 
 
-def main() -> None:
-    """Say of what is wanted how it is read now."""
-    for paper in WANTED:
-        try:
-            error = largest_error(paper)
-            said = "read" if error <= 1e-12 else f"misread: {error:.1e} off"
-        except rnnc.SpecError as found:
-            said = found.diagnostics[0].message
-        except (AssertionError, KeyError) as found:
-            said = f"fails: {found!r}"
-        print(f"{paper.name:<40} {said}")
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("paper", REFUSED, ids=lambda p: p.name)
+def test_refused(paper: Refused) -> None:
+    with pytest.raises(rnnc.SpecError) as error:
+        spec_of(paper)
+    first = error.value.diagnostics[0]
+    assert first.message == paper.message
+    assert first.span is not None
+    assert first.span.text

@@ -20,6 +20,7 @@ SEE_EVERYTHING = {
     "rnnc",
     "__main__",
     "api",
+    "draft",
     "compiler",
     "cli",
     "flow",

@@ -1,4 +1,4 @@
-"""The command line: ``rnnc check | show | compile | run | specs | fmt``.
+"""The command line: ``rnnc check | show | compile | run | specs | import | fmt``.
 
 Whatever is heavy (NumPy, lark, networkx, onnx, rnnc's own stages) is imported inside the commands,
 so that help and a typo answer at once.
@@ -25,6 +25,7 @@ from rnnc.cli.diff import diff
 from rnnc.cli.format import fmt
 from rnnc.cli.generate import generate
 from rnnc.cli.gradflow import gradflow
+from rnnc.cli.import_ import import_
 from rnnc.cli.run import run
 from rnnc.cli.score import score
 from rnnc.cli.show import show
@@ -77,7 +78,10 @@ def cli() -> None:
     """
 
 
-for _command in (check, show, diff, compile_, train, run, generate, score, gradflow, specs, fmt):
+_COMMANDS = (
+    *(check, show, diff, compile_, train, run, generate, score, gradflow, specs, import_, fmt),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -206,7 +206,7 @@ class Expressions(Products):
         if not items:
             raise wrong("a value is missing in the brackets", mark)
         if len(items) == 1:
-            return items[0]
+            return replace(items[0], span=self.span(mark))
         return tree.Concat(tuple(items), span=self.span(mark))
 
     # ---------------------------------------------------------------- what is no letter

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
-from rnnc.source import Diagnostic, Note, Span
+from rnnc.source import Diagnostic, Note, Source, Span
 from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.expressions import Expressions
 from rnnc.syntax.latex.names import Names, names_of
+from rnnc.syntax.latex.parse import parse_latex
 from rnnc.syntax.latex.products import Unit, between
 from rnnc.syntax.latex.scripts import letter_of, wrong
 from rnnc.syntax.latex.tokens import LatexError
@@ -463,3 +464,25 @@ def _free_axes(expr: tree.Expr, names: Names) -> tuple[str, ...]:
             todo += [(getattr(part, f.name), bound) for f in fields(part)
                      if not isinstance(getattr(part, f.name), (Span, str))]  # fmt: skip
     return tuple(a for a in names.axes if a in found)
+
+
+def defined_names(latex: str) -> tuple[str, ...]:
+    """What an equation defines, as far as it can be told without a model: ``h[t]``.
+
+    :raises LatexError: it cannot be read.
+    """
+    rows, unread = parse_latex(latex)
+    span = Span(Source(latex), 0, len(latex))
+    block = tree.LatexStatement(latex, rows, unread, span=span)
+    reading = _Reading((block,), names_of((block,), ()))
+    statements, _, _ = reading.run()
+    out: list[str] = []
+    for s in statements:
+        if isinstance(s, tree.Equation):
+            for left in s.left:
+                index = ", ".join(
+                    i.name if isinstance(i, tree.Name) else " ".join(i.span.text.split())
+                    for i in left.index
+                )
+                out.append(f"{left.name}[{index}]" if index else left.name)
+    return tuple(dict.fromkeys(out))

@@ -1,99 +1,70 @@
-r"""Equations of papers that are not read yet, or not as their papers mean them.
+r"""Equations in the ways of typesetting that papers like, and those that are refused.
 
-``python -m tests.papers_wanted`` says how each is read now. One that is read as it is meant goes
-to a table of ``tests/papers.py`` or ``tests/papers_more.py``.
+Beside the fonts, arrows, columns and remarks of papers there are left sides for the step after
+this one. ``REFUSED`` are equations with what is said of them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from tests import papers_gated as gated
+from tests import papers_more as more
 from tests.papers import (
+    SIMPLE,
     Data,
     M,
     Paper,
-    Sequence,
+    Step,
     Values,
     X,
-    before,
     cat,
-    cornn,
+    elman,
     fastrnn,
     indrnn,
-    lem,
     log,
     over,
     sig,
     soft,
     tanh,
 )
-from tests.papers_gated import (
-    GATES,
-    MLSTM,
-    PLAIN,
-    QRNN,
-    TORCH_LSTM,
-    batch_lstm,
-    cho,
-    chung,
-    greff,
-    highway,
-    jozefowicz_gru,
-    mgu,
-    mingru,
-    minlstm,
-    mlstm,
-    phased,
-    qrnn,
-    torch_gru,
-    torch_lstm,
-)
-from tests.papers_more import (
-    GLOBAL,
-    ROWS,
-    both_ways,
-    deep,
-    goodfellow_gradient,
-    graves_deep,
-    greff_deltas,
-    gru_both_ways,
-    layer_norm,
-    linear_attention,
-    luong,
-    named,
-    ntm,
-    perplexity,
-    pointer,
-    retention,
-    rwkv,
-    s4,
-    show_attend,
-    state_space,
-)
 
 
-def mut(kind: int) -> Sequence:
-    """The three best cells of a search; what the paper gives for a step belongs to the next."""
+@dataclass(frozen=True)
+class Refused:
+    """Equations of a paper that are not read, and what is said first."""
 
-    def run(d: Data) -> Values:
-        h, found = np.zeros(M), []
-        for t in range(d.steps):
-            x = before(d.x, t)
-            z = sig(d.W_xz @ x + d.b_z)
-            r = sig(d.W_xr @ x + d.W_hr @ h + d.b_r)
-            new = tanh(d.W_hh @ (r * h) + tanh(x) + d.b_h)
-            if kind == 2:
-                z = sig(d.W_xz @ x + d.W_hz @ h + d.b_z)
-                r = sig(x + d.W_hr @ h + d.b_r)
-                new = tanh(d.W_hh @ (r * h) + d.W_xh @ x + d.b_h)
-            if kind == 3:
-                z = sig(d.W_xz @ x + d.W_hz @ tanh(h) + d.b_z)
-                new = tanh(d.W_hh @ (r * h) + d.W_xh @ x + d.b_h)
-            h = new * z + h * (1 - z)
-            found.append(h)
-        return {"h": np.stack(found)}
+    name: str
+    source: str
+    latex: str
+    declared: str
+    message: str
 
-    return run
+
+def mut(kind: int) -> Step:
+    """The three best cells of a search; what the paper gives for the step after this one."""
+
+    def step(d: Data, p: Data) -> Values:
+        z = sig(d.W_xz @ d.x + d.b_z)
+        r = sig(d.W_xr @ d.x + d.W_hr @ p.h + d.b_r)
+        new = tanh(d.W_hh @ (r * p.h) + tanh(d.x) + d.b_h)
+        if kind == 2:
+            z = sig(d.W_xz @ d.x + d.W_hz @ p.h + d.b_z)
+            r = sig(d.x + d.W_hr @ p.h + d.b_r)
+            new = tanh(d.W_hh @ (r * p.h) + d.W_xh @ d.x + d.b_h)
+        if kind == 3:
+            z = sig(d.W_xz @ d.x + d.W_hz @ tanh(p.h) + d.b_z)
+            new = tanh(d.W_hh @ (r * p.h) + d.W_xh @ d.x + d.b_h)
+        return {"z": z, "r": r, "h": new * z + p.h * (1 - z)}
+
+    return step
+
+
+@over(x=M)
+def discrete(d: Data, p: Data) -> Values:
+    return {"x": d.A @ p.x + d.B @ d.u, "y": d.C @ p.x + d.D @ d.u}
 
 
 @over(h=M)
@@ -118,16 +89,6 @@ def zaremba(d: Data, p: Data) -> Values:
     return {"c": c, "h": sig(o) * tanh(c)}
 
 
-@over(h=M)
-def entries(d: Data, p: Data) -> Values:
-    return {"h": tanh(d.W @ d.x + d.U @ p.h)}
-
-
-def attention(d: Data) -> Values:
-    e = d.Q @ d.K.T / np.sqrt(d.K.shape[1])
-    return {"A": np.stack([soft(row) for row in e]) @ d.V}
-
-
 def chosen(d: Data) -> Values:
     p = np.stack([soft(d.U @ x) for x in d.x])
     return {"p": p, "L": np.array([-log(q[y]) for q, y in zip(p, d.y, strict=True)])}
@@ -135,8 +96,7 @@ def chosen(d: Data) -> Values:
 
 def coverage(d: Data) -> Values:
     e = np.array([[d.v @ tanh(d.W_h @ h + d.W_s @ s) for h in d.h] for s in d.s])
-    a = np.stack([soft(row) for row in e])
-    return {"c": a @ d.h}
+    return {"c": np.stack([soft(row) for row in e]) @ d.h}
 
 
 def half(d: Data) -> Values:
@@ -145,18 +105,10 @@ def half(d: Data) -> Values:
 
 @over(h=M)
 def two_letters(d: Data, p: Data) -> Values:
-    return {"h": tanh(d.W @ p.h + d.R @ p.h * 0.5 + d.U @ d.x)}
+    return {"h": tanh(d.W @ p.h + d.W_cal @ p.h / 2 + d.U @ d.x)}
 
 
-def shifted(d: Data) -> Values:
-    h, found = np.zeros(M), []
-    for t in range(d.steps):
-        h = tanh(d.W @ h + d.U @ before(d.x, t))
-        found.append(h)
-    return {"h": np.stack(found)}
-
-
-WANTED = (
+TYPESET = (
     Paper(
         "IndRNN", "Li et al. 2018, eq. 4",
         r"""
@@ -185,7 +137,7 @@ h_t &=& z_t \odot h_{t-1} + (1-z_t) \odot \tilde{h}_t
 \end{eqnarray*}
 """,
         X + "param W_xr, W_xz, W_xh : [m, n], W_hr, W_hz, W_hh : [m, m], b_r, b_z, b_h : [m]",
-        jozefowicz_gru,
+        gated.jozefowicz_gru,
     ),
     Paper(
         "Greff", "Greff et al. 2017, LSTM: A search space odyssey, section II",
@@ -207,12 +159,12 @@ h_t &=& z_t \odot h_{t-1} + (1-z_t) \odot \tilde{h}_t
 \mathbf{y}^t &= h(\mathbf{c}^t) \odot \mathbf{o}^t & \textit{block output}
 \end{align*}
 """,
-        X + GATES + "param p_i, p_f, p_o : [m]\nfunction g = tanh, h = tanh", greff,
+        X + gated.GATES + "param p_i, p_f, p_o : [m]\nfunction g = tanh, h = tanh", gated.greff,
     ),
     Paper(
-        "PyTorch LSTM", "The documentation of torch.nn.LSTM", TORCH_LSTM,
+        "PyTorch LSTM", "The documentation of torch.nn.LSTM", gated.TORCH_LSTM,
         X + "param W_ii, W_if, W_ig, W_io : [m, n], W_hi, W_hf, W_hg, W_ho : [m, m]\n"
-        "param b_ii, b_if, b_ig, b_io, b_hi, b_hf, b_hg, b_ho : [m]", torch_lstm,
+        "param b_ii, b_if, b_ig, b_io, b_hi, b_hf, b_hg, b_ho : [m]", gated.torch_lstm,
     ),
     Paper(
         "PyTorch GRU", "The documentation of torch.nn.GRU",
@@ -226,7 +178,7 @@ h_t &=& z_t \odot h_{t-1} + (1-z_t) \odot \tilde{h}_t
 """,
         "dim a = 3, m = 4\ninput x[t] : [a]\n"
         "param W_ir, W_iz, W_in : [m, a], W_hr, W_hz, W_hn : [m, m]\n"
-        "param b_ir, b_iz, b_in, b_hr, b_hz, b_hn : [m]", torch_gru,
+        "param b_ir, b_iz, b_in, b_hr, b_hz, b_hn : [m]", gated.torch_gru,
     ),
     Paper(
         "MGU", "Zhou et al. 2016, Minimal gated unit, eq. 5",
@@ -242,7 +194,7 @@ h_t &=& z_t \odot h_{t-1} + (1-z_t) \odot \tilde{h}_t
 \end{align}
 \end{subequations}
 """,
-        X + "param W_f, W_h : [m, m+n], b_f, b_h : [m]", mgu,
+        X + "param W_f, W_h : [m, m+n], b_f, b_h : [m]", gated.mgu,
     ),
     Paper(
         "QRNN, f-pooling", "Bradbury et al. 2017, eq. 2 and 3",
@@ -251,7 +203,7 @@ h_t &=& z_t \odot h_{t-1} + (1-z_t) \odot \tilde{h}_t
 \mathbf{f}_t = \sigma(\mathbf{W}_f^1 \mathbf{x}_{t-1} + \mathbf{W}_f^2 \mathbf{x}_{t}) \\
 \mathbf{h}_t = \mathbf{f}_t \odot \mathbf{h}_{t-1} + (1-\mathbf{f}_t) \odot \mathbf{z}_t,
 """,
-        QRNN, qrnn("f"),
+        gated.QRNN, gated.qrnn("f"),
     ),
     Paper(
         "QRNN, fo-pooling", "Bradbury et al. 2017, eq. 2 and 4",
@@ -268,7 +220,7 @@ $$
 \mathbf{h}_t &= \mathbf{o}_t \odot \mathbf{c}_t.
 \end{aligned}
 """,
-        QRNN, qrnn("fo"),
+        gated.QRNN, gated.qrnn("fo"),
     ),
     Paper(
         "QRNN, ifo-pooling", "Bradbury et al. 2017, eq. 2 and 5",
@@ -282,7 +234,7 @@ $$
 \mathbf{h}_t &= \mathbf{o}_t \odot \mathbf{c}_t.
 \end{aligned}
 """,
-        QRNN, qrnn("ifo"),
+        gated.QRNN, gated.qrnn("ifo"),
     ),
     Paper(
         "BN-LSTM without normalisation", "Cooijmans et al. 2017, eq. 3-5",
@@ -297,7 +249,7 @@ $$
 \mathbf{h}_t &=& \sigma(\tilde{\mathbf{o}}_t) \odot \tanh(\mathbf{c}_t),
 \end{eqnarray}
 """,
-        X + "param W_h : [4*m, m], W_x : [4*m, n], b : [4*m]", batch_lstm,
+        X + "param W_h : [4*m, m], W_x : [4*m, n], b : [4*m]", gated.batch_lstm,
     ),
     Paper(
         "Luong, dot", "Luong, Pham, Manning 2015, eq. 5, 7 and 8",
@@ -307,7 +259,7 @@ e_{ts} = \mathbf{h}_t^{\top} \bar{\mathbf{h}}_s \\
 \mathbf{c}_t = \sum_s \mathbf{a}_{ts} \bar{\mathbf{h}}_s \\
 \tilde{\mathbf{h}}_t = \tanh(\mathbf{W_c} [\mathbf{c}_t;\mathbf{h}_t])
 """,
-        GLOBAL + "axis s' : S\nparam W_c : [m, 2*m]", luong("dot"),
+        more.GLOBAL + "axis s' : S\nparam W_c : [m, 2*m]", more.luong("dot"),
     ),
     Paper(
         "Pointer network", "Vinyals, Fortunato, Jaitly 2015, eq. 2 and 3",
@@ -320,12 +272,12 @@ d'_i &= \sum_{j=1}^{n} a_j^i e_j
 """,
         "axis i : T, j : n\ndim m = 4\ninput e[j] : [m], d[i] : [m]\n"
         "param v : [m], W_1, W_2 : [m, m]",
-        lambda d: {"u": pointer(d)["u"].T, "a": pointer(d)["a"].T, "d'": pointer(d)["d'"]},
+        lambda d: {n: a if n == "d'" else a.T for n, a in more.pointer(d).items()},
     ),
     Paper(
         "NTM, gate", "Graves, Wayne, Danihelka 2014, eq. 7",
         r"\mathbf{w}^g_t \longleftarrow g_t \mathbf{w}^c_t + (1-g_t) \mathbf{w}_{t-1}.",
-        "dim k = 5\ninput g[t] : [], w_c[t], w[t] : [k]", ntm,
+        "dim k = 5\ninput g[t] : [], w_c[t], w[t] : [k]", more.ntm,
     ),
     Paper(
         "RetNet", "Sun et al. 2023, Retentive network, eq. 6",
@@ -335,7 +287,7 @@ S_n &= \gamma S_{n-1} + K_n^{\intercal} V_n \\
 o_n &= Q_n S_n, \quad n = 1, \cdots, |x|
 \end{aligned}
 """,
-        ROWS, retention,
+        more.ROWS, more.retention,
     ),
     Paper(
         "RWKV, recurrent", "Peng et al. 2023, appendix D, with y for wkv",
@@ -347,7 +299,7 @@ b_t &= e^{-w} \odot b_{t-1} + e^{k_t}, \\
 o_t &= W_o \cdot (\sigma(r_t) \odot y_t)
 \end{align}
 """,
-        "dim m = 4\ninput k[t], v[t], r[t] : [m]\nparam w, u : [m], W_o : [m, m]", rwkv,
+        "dim m = 4\ninput k[t], v[t], r[t] : [m]\nparam w, u : [m], W_o : [m, m]", more.rwkv,
     ),
     Paper(
         "S4, recurrent", "Gu, Goel, Ré 2022, eq. 3",
@@ -357,7 +309,7 @@ y_k = \boldsymbol{\overline{C}} x_k + \boldsymbol{\overline{D}} u_k
 """,
         "axis k : L\ndim n = 3, m = 4\ninput u[k] : [n]\n"
         "param A_bar : [m, m], B_bar : [m, n], C_bar : [2, m], D_bar : [2, n]",
-        lambda d: state_space(s4(d)),
+        lambda d: more.state_space(more.s4(d)),
     ),
     Paper(
         "Bidirectional", "Graves, Mohamed, Hinton 2013, eq. 8-10",
@@ -375,7 +327,7 @@ y_t &= W_{\overrightarrow{h}y} \overrightarrow{h}_t + W_{\overleftarrow{h}y} \ov
 """,
         X + "param W_x_h_vec, W_x_h_cev : [m, n], W_h_vec_h_vec, W_h_cev_h_cev : [m, m]\n"
         "param b_h_vec, b_h_cev : [m], W_h_vec_y, W_h_cev_y : [k, m], b_y : [k]\n"
-        "function H = tanh", both_ways,
+        "function H = tanh", more.both_ways,
     ),
     Paper(
         "Bidirectional GRU encoder", "Bahdanau, Cho, Bengio 2015, appendix A.2.1",
@@ -394,8 +346,9 @@ h_i &= \begin{bmatrix} \overrightarrow{h}_i \\ \overleftarrow{h}_i \end{bmatrix}
 """,
         "axis i : T\ndim n = 3, m = 4\ninput x[i] : [n]\n"
         "param W_vec_z, W_vec_r, W_vec, V : [m, n], U_vec_z, U_vec_r, U_vec, R : [m, m]",
-        lambda d: gru_both_ways(named(d, W_z="W_vec_z", W_r="W_vec_r", W="W_vec", U_z="U_vec_z",
-                                       U_r="U_vec_r", U="U_vec")),
+        lambda d: more.gru_both_ways(more.named(
+            d, W_z="W_vec_z", W_r="W_vec_r", W="W_vec", U_z="U_vec_z", U_r="U_vec_r", U="U_vec"
+        )),
     ),
     Paper(
         "MUT1", "Jozefowicz, Zaremba, Sutskever 2015, section 3.5",
@@ -408,7 +361,7 @@ h_{t+1} &=& \tanh(W_{\mathrm{hh}} (r \odot h_t) + \tanh(x_t) + b_{\mathrm{h}}) \
 \end{eqnarray*}
 """,
         "dim m = 4\ninput x[t] : [m]\nparam W_xz, W_xr, W_hr, W_hh : [m, m], b_z, b_r, b_h : [m]",
-        mut(1),
+        over(h=M)(mut(1)),
     ),
     Paper(
         "MUT2", "Jozefowicz, Zaremba, Sutskever 2015, section 3.5",
@@ -421,7 +374,7 @@ h_{t+1} &=& \tanh(W_{\mathrm{hh}} (r \odot h_t) + W_{\mathrm{xh}} x_t + b_{\math
 \end{eqnarray*}
 """,
         "dim m = 4\ninput x[t] : [m]\nparam W_xz, W_hz, W_hr, W_hh, W_xh : [m, m]\n"
-        "param W_xr : [m, m], b_z, b_r, b_h : [m]", mut(2),
+        "param W_xr : [m, m], b_z, b_r, b_h : [m]", over(h=M)(mut(2)),
     ),
     Paper(
         "MUT3", "Jozefowicz, Zaremba, Sutskever 2015, section 3.5",
@@ -434,11 +387,27 @@ h_{t+1} &=& \tanh(W_{\mathrm{hh}} (r \odot h_t) + W_{\mathrm{xh}} x_t + b_{\math
 \end{eqnarray*}
 """,
         "dim m = 4\ninput x[t] : [m]\nparam W_xz, W_hz, W_hr, W_hh, W_xh, W_xr : [m, m]\n"
-        "param b_z, b_r, b_h : [m]", mut(3),
+        "param b_z, b_r, b_h : [m]", over(h=M)(mut(3)),
     ),
     Paper(
         "A left side one step on", "Williams and Zipser 1989, eq. 1 and 2, in vectors",
-        r"h(t+1) = \tanh( W h(t) + U x(t) )", X + "param W : [m, m], U : [m, n]", shifted,
+        r"h(t+1) = \tanh( W h(t) + U x(t) )", X + "param W : [m, m], U : [m, n]", plain,
+    ),
+    Paper(
+        "Elman, one step on", "Elman 1990, as lectures on dynamical systems count",
+        r"""
+\begin{aligned}
+h_{t+1} &= \sigma_h(W_h x_t + U_h h_t + b_h) \\
+y_{t+1} &= \sigma_y(W_y h_{t+1} + b_y)
+\end{aligned}
+""",
+        X + "param W_h : [m, n], U_h : [m, m], b_h : [m], W_y : [k, m], b_y : [k]", elman,
+    ),
+    Paper(
+        "A linear state space", "Kalman 1960, as textbooks on control write it",
+        r"x_{k+1} = A x_k + B u_k, \quad y_k = C x_k + D u_k",
+        "axis k : L\ndim n = 3, m = 4\ninput u[k] : [n]\n"
+        "param A : [m, m], B : [m, n], C : [2, m], D : [2, n]", discrete,
     ),
     Paper(
         "Cho, angles", "Cho et al. 2014, eq. 5-8, in vectors",
@@ -452,25 +421,11 @@ h^{\langle t \rangle} &= z^{\langle t \rangle} h^{\langle t-1 \rangle}
   + (1 - z^{\langle t \rangle}) \tilde{h}^{\langle t \rangle}
 \end{aligned}
 """,
-        X + PLAIN, cho,
+        X + gated.PLAIN, gated.cho,
     ),
     Paper(
         "Ng, angles", "Ng 2018, Sequence models, the courses' notation",
         r"h^{<t>} = \tanh( W h^{<t-1>} + U x^{<t>} )", X + "param W : [m, m], U : [m, n]", plain,
-    ),
-    Paper(
-        "RHN, depth one", "Zilly et al. 2017, Recurrent highway networks, eq. 7-9",
-        r"""
-\mathbf{s}^{[t]} = \mathbf{h}^{[t]} \cdot \mathbf{t}^{[t]}
-  + \mathbf{s}^{[t-1]} \cdot \mathbf{c}^{[t]}, \\
-\mathbf{h}^{[t]} = \tanh( \mathbf{W}_H \mathbf{x}^{[t]} + \mathbf{R}_H \mathbf{s}^{[t-1]}
-  + \mathbf{b}_H ), \\
-\mathbf{t}^{[t]} = \sigma( \mathbf{W}_T \mathbf{x}^{[t]} + \mathbf{R}_T \mathbf{s}^{[t-1]}
-  + \mathbf{b}_T ), \\
-\mathbf{c}^{[t]} = \sigma( \mathbf{W}_C \mathbf{x}^{[t]} + \mathbf{R}_C \mathbf{s}^{[t-1]}
-  + \mathbf{b}_C ).
-""",
-        X + "param W_H, W_T, W_C : [m, n], R_H, R_T, R_C : [m, m], b_H, b_T, b_C : [m]", highway,
     ),
     Paper(
         "Brackets above", "Zilly et al. 2017, Recurrent highway networks, their notation",
@@ -480,22 +435,6 @@ h^{\langle t \rangle} &= z^{\langle t \rangle} h^{\langle t-1 \rangle}
     Paper(
         "Brackets of signal processing", "Oppenheim and Schafer, as many write x[n]",
         r"h[t] = \tanh( W h[t-1] + U x[t] )", X + "param W : [m, m], U : [m, n]", plain,
-    ),
-    Paper(
-        "GRU by entries, superscripts", "Chung et al. 2014, eq. 5-8",
-        r"""
-h_t^j = (1 - z_t^j) h_{t-1}^j + z_t^j \tilde{h}_t^j, \\
-z_t^j = \sigma\left( W_z \mathbf{x}_t + U_z \mathbf{h}_{t-1} \right)^j, \\
-\tilde{h}_t^j = \tanh\left( W \mathbf{x}_t + U \left( \mathbf{r}_t \odot \mathbf{h}_{t-1} \right)
-  \right)^j, \\
-r_t^j = \sigma\left( W_r \mathbf{x}_t + U_r \mathbf{h}_{t-1} \right)^j.
-""",
-        X + PLAIN, chung,
-    ),
-    Paper(
-        "LSTM by entries", "Goodfellow, Bengio, Courville 2016, eq. 10.40, shortened",
-        r"h_i^{(t)} = \tanh\left( \sum_j W_{i,j} x_j^{(t)} + \sum_j U_{i,j} h_j^{(t-1)} \right)",
-        X + "param W : [m, n], U : [m, m]", entries,
     ),
     Paper(
         "A column of functions", "Zaremba, Sutskever, Vinyals 2014, eq. after 3, one layer",
@@ -530,7 +469,7 @@ h_t^2 = \mathcal{H}\left( W_{ih^2} x_t + W_{h^1h^2} h^1_t + W_{h^2h^2} h^2_{t-1}
 """,
         X + "param W_ih_1, W_ih_2 : [m, n], W_h_1_h_1, W_h_1_h_2, W_h_2_h_2 : [m, m]\n"
         "param b_h_1, b_h_2 : [m], b_y : [k], W_h_1_y, W_h_2_y : [k, m]\nfunction H = tanh",
-        graves_deep,
+        more.graves_deep,
     ),
     Paper(
         "Layers as bare superscripts, short", "Hermans and Schrauwen 2013, two layers",
@@ -539,7 +478,7 @@ h^1_t = \tanh(W_1 h^1_{t-1} + U_1 x_t) \\
 h^2_t = \tanh(W_2 h^2_{t-1} + U_2 h^1_t) \\
 y_t = V h^2_t
 """,
-        X + "param W_1, W_2 : [m, m], U_1 : [m, n], U_2 : [m, m], V : [k, m]", deep,
+        X + "param W_1, W_2 : [m, m], U_1 : [m, n], U_2 : [m, m], V : [k, m]", more.deep,
     ),
     Paper(
         "mLSTM, with bars", "Beck et al. 2024, xLSTM, eq. 21",
@@ -550,56 +489,7 @@ q_t = W_q x_t + b_q, \quad k_t = \frac{1}{\sqrt{d}} W_k x_t + b_k, \quad v_t = W
 i_t = \exp(w_i^\top x_t + b_i), \quad f_t = \sigma(w_f^\top x_t + b_f), \quad
 o_t = \sigma(W_o x_t + b_o)
 """,
-        MLSTM, mlstm,
-    ),
-    Paper(
-        "minGRU, linear layers by name", "Feng et al. 2024, section 3.1",
-        r"""
-h_t = (1 - z_t) \odot h_{t-1} + z_t \odot \tilde{h}_t \\
-z_t = \sigma(\mathrm{Linear}_z(x_t)) \\
-\tilde{h}_t = \mathrm{Linear}_h(x_t)
-""",
-        X + "param W_z, W_h : [m, n], b_z, b_h : [m]", mingru,
-    ),
-    Paper(
-        "minLSTM, two at once", "Feng et al. 2024, section 3.2",
-        r"""
-f_t = \sigma(W_f x_t + b_f), \quad i_t = \sigma(W_i x_t + b_i), \quad
-\tilde{h}_t = W_h x_t + b_h \\
-f'_t, i'_t \gets \frac{f_t}{f_t + i_t}, \frac{i_t}{f_t + i_t} \\
-h_t = f'_t \odot h_{t-1} + i'_t \odot \tilde{h}_t
-""",
-        X + "param W_f, W_i, W_h : [m, n], b_f, b_i, b_h : [m]", minlstm,
-    ),
-    Paper(
-        "coRNN", "Rusch and Mishra 2021, eq. 3, the step a value h",
-        r"""
-\begin{aligned}
-\mathbf{y}_n &= \mathbf{y}_{n-1} + \Delta t \, \mathbf{z}_n, \\
-\mathbf{z}_n &= \mathbf{z}_{n-1} + \Delta t \left( \sigma( \mathbf{W} \mathbf{y}_{n-1}
-  + \mathcal{W} \mathbf{z}_{n-1} + \mathbf{V} \mathbf{u}_n + \mathbf{b} )
-  - \gamma \mathbf{y}_{n-1} - \epsilon \mathbf{z}_{n-1} \right)
-\end{aligned}
-""",
-        "axis n : T\ndim a = 3, m = 4\ninput u[n] : [a]\nparam W, R : [m, m], V : [m, a], b : [m]\n"
-        "param gamma, epsilon, Delta_t : []\nfunction sigma = tanh",
-        lambda d: cornn(named(d, h="Delta_t")),
-    ),
-    Paper(
-        "LEM", "Rusch et al. 2022, eq. 3",
-        r"""
-\begin{aligned}
-\boldsymbol{\Delta t}_n &= \Delta t \hat{\sigma}(W_1 y_{n-1} + V_1 u_n + b_1), \\
-\overline{\boldsymbol{\Delta t}}_n &= \Delta t \hat{\sigma}(W_2 y_{n-1} + V_2 u_n + b_2), \\
-z_n &= (1 - \boldsymbol{\Delta t}_n) \odot z_{n-1}
-  + \boldsymbol{\Delta t}_n \odot \tanh(W_z y_{n-1} + V_z u_n + b_z), \\
-y_n &= (1 - \overline{\boldsymbol{\Delta t}}_n) \odot y_{n-1}
-  + \overline{\boldsymbol{\Delta t}}_n \odot \tanh(W_y z_n + V_y u_n + b_y)
-\end{aligned}
-""",
-        "axis n : T\ndim a = 3, m = 4\ninput u[n] : [a]\nparam W_1, W_2, W_z, W_y : [m, m]\n"
-        "param V_1, V_2, V_z, V_y : [m, a], b_1, b_2, b_z, b_y : [m], Delta_t : []",
-        lambda d: lem(named(d, tau="Delta_t")),
+        gated.MLSTM, gated.mlstm,
     ),
     Paper(
         "Phased LSTM, time gate", "Neil, Pfeiffer, Liu 2016, eq. 6-8",
@@ -613,34 +503,7 @@ k_t = \begin{cases}
 c_t = k_t \odot (W x_t + U c_{t-1}) + (1 - k_t) \odot c_{t-1}
 """,
         "dim n = 3, m = 4\ninput x[t] : [n]\n"
-        "param W : [m, n], U : [m, m], s, tau, r_on, alpha : []", phased,
-    ),
-    Paper(
-        "Layer normalisation, sums over units", "Ba, Kiros, Hinton 2016, eq. 4",
-        r"""
-\mathbf{a}^t = W_{hh} h^{t-1} + W_{xh} \mathbf{x}^t \\
-\mathbf{h}^t = f\left[ \frac{\mathbf{g}}{\sigma^t} \odot \left( \mathbf{a}^t - \mu^t \right)
-  + \mathbf{b} \right] \qquad
-\mu^t = \frac{1}{H} \sum_{i=1}^{H} a_i^t \qquad
-\sigma^t = \sqrt{ \frac{1}{H} \sum_{i=1}^{H} \left( a_i^t - \mu^t \right)^2 }
-""",
-        "dim n = 3, H = 4\ninput x[t] : [n]\n"
-        "param W_hh : [H, H], W_xh : [H, n], g, b : [H]\nfunction f = tanh", layer_norm,
-    ),
-    Paper(
-        "Attention of matrices", "Vaswani et al. 2017, eq. 1",
-        r"A = \mathrm{softmax}\left( \frac{QK^T}{\sqrt{d_k}} \right) V",
-        "dim q = 5, d_k = 4\ninput Q, K, V : [q, d_k]", attention,
-    ),
-    Paper(
-        "Softmax of the missing index", "See, Liu, Manning 2017, eq. 1-3",
-        r"""
-e_i^t = v^T \tanh(W_h h_i + W_s s_t) \\
-a^t = \mathrm{softmax}(e^t) \\
-c_t = \sum_i a_i^t h_i
-""",
-        "axis t : T, i : S\ndim m = 4\ninput h[i] : [m], s[t] : [m]\n"
-        "param v : [m], W_h, W_s : [m, m]", coverage,
+        "param W : [m, n], U : [m, m], s, tau, r_on, alpha : []", gated.phased,
     ),
     Paper(
         "Show, attend and tell", "Xu et al. 2015, eq. 4-6, a simple cell for the LSTM",
@@ -651,7 +514,7 @@ e_{ti} = v^\top \tanh(W_a a_i + W_h h_{t-1}), \\
 h_t = \tanh(W h_{t-1} + U \hat{z}_t)
 """,
         "axis t : T = 4, i : L\ndim m = 4\ninput a[i] : [m]\n"
-        "param v : [m], W_a, W_h, W, U : [m, m]", show_attend,
+        "param v : [m], W_a, W_h, W, U : [m, m]", more.show_attend,
     ),
     Paper(
         "A probability by its class", "Graves 2013, eq. 6 and others",
@@ -664,7 +527,7 @@ h_t = \tanh(W h_{t-1} + U \hat{z}_t)
 p_t = \mathrm{softmax}(V x_t), \quad
 P = \exp\left( -\frac{1}{T} \sum_{t=1}^T \log p_{t,y_t} \right)
 """,
-        X + "input y[t] : index(k)\nparam V : [k, n]", perplexity,
+        X + "input y[t] : index(k)\nparam V : [k, n]", more.perplexity,
     ),
     Paper(
         "Softmax by hand, powers of e", "Mikolov et al. 2010, eq. 5, of a row of scores",
@@ -674,23 +537,6 @@ P = \exp\left( -\frac{1}{T} \sum_{t=1}^T \log p_{t,y_t} \right)
     ),
     Paper(
         "A half of a vector", "A slash with a number on either side", r"h_t = 1/2 x_t", X, half,
-    ),
-    Paper(
-        "One letter in two fonts", "Rusch and Mishra 2021, eq. 1, both matrices as they are set",
-        r"h_t = \tanh(\mathbf{W} h_{t-1} + \mathcal{W} h_{t-1} / 2 + U x_t)",
-        X + "param W, R : [m, m], U : [m, n]", two_letters,
-    ),
-    Paper(
-        "Linear attention", "Katharopoulos et al. 2020, eq. 18-20, without the residual",
-        r"""
-s_i = s_{i-1} + \phi(x_i W_K) (x_i W_V)^T, \\
-z_i = z_{i-1} + \phi(x_i W_K), \\
-y_i = \frac{\phi(x_i W_Q)^T s_i}{\phi(x_i W_Q)^T z_i}, \\
-\phi(x) = \mathrm{elu}(x) + 1
-""",
-        "axis i : T\ndim n = 3, m = 4, k = 5\ninput x[i] : [n]\n"
-        "param W_K, W_Q : [n, m], W_V : [n, k]",
-        lambda d: linear_attention(named(d, W_K="W_K", W_Q="W_Q", W_V="W_V")),
     ),
     Paper(
         "LSTM deltas", "Greff et al. 2017, section II.B",
@@ -713,30 +559,151 @@ y_i = \frac{\phi(x_i W_Q)^T s_i}{\phi(x_i W_Q)^T z_i}, \\
 \end{align*}
 """,
         "dim m = 4\ninput Delta[t], c[t], z_bar[t], i_bar[t], f_bar[t], o_bar[t] : [m]\n"
-        "param R_z, R_i, R_f, R_o : [m, m], p_i, p_f, p_o : [m]\nfunction g = tanh, h = tanh",
-        greff_deltas,
+        "param R_z, R_i, R_f, R_o : [m, m], p_i, p_f, p_o : [m]\nfunction g = tanh, h = tanh\n"
+        "output delta_y, delta_o, delta_c, delta_f, delta_i, delta_z", more.greff_deltas,
     ),
     Paper(
+        "One letter in two fonts, two names", "Rusch and Mishra 2021, eq. 1, as it is set",
+        r"h_t = \tanh(\mathbf{W} h_{t-1} + \mathcal{W} h_{t-1} / 2 + U x_t)",
+        X + "param W, W_cal : [m, m], U : [m, n]", two_letters,
+    ),
+    Paper(
+        "Softmax by its index", "See, Liu, Manning 2017, eq. 1-3, with the index at the softmax",
+        r"""
+e_i^t = v^T \tanh(W_h h_i + W_s s_t) \\
+a_i^t = \mathrm{softmax}_i(e_i^t) \\
+c_t = \sum_i a_i^t h_i
+""",
+        "axis t : T, i : S\ndim m = 4\ninput h[i] : [m], s[t] : [m]\n"
+        "param v : [m], W_h, W_s : [m, m]", coverage,
+    ),
+)  # fmt: skip
+
+
+REFUSED = (
+    Refused(
+        "RHN, depth one", "Zilly et al. 2017, Recurrent highway networks, eq. 7-9",
+        r"""
+\mathbf{s}^{[t]} = \mathbf{h}^{[t]} \cdot \mathbf{t}^{[t]}
+  + \mathbf{s}^{[t-1]} \cdot \mathbf{c}^{[t]}, \\
+\mathbf{h}^{[t]} = \tanh( \mathbf{W}_H \mathbf{x}^{[t]} + \mathbf{R}_H \mathbf{s}^{[t-1]}
+  + \mathbf{b}_H ), \\
+\mathbf{t}^{[t]} = \sigma( \mathbf{W}_T \mathbf{x}^{[t]} + \mathbf{R}_T \mathbf{s}^{[t-1]}
+  + \mathbf{b}_T ), \\
+\mathbf{c}^{[t]} = \sigma( \mathbf{W}_C \mathbf{x}^{[t]} + \mathbf{R}_C \mathbf{s}^{[t-1]}
+  + \mathbf{b}_C ).
+""",
+        X + "param W_H, W_T, W_C : [m, n], R_H, R_T, R_C : [m, m], b_H, b_T, b_C : [m]",
+        "`t` is the number of a step; choose another name",
+    ),
+    Refused(
+        "GRU by entries, superscripts", "Chung et al. 2014, eq. 5-8",
+        r"""
+h_t^j = (1 - z_t^j) h_{t-1}^j + z_t^j \tilde{h}_t^j, \\
+z_t^j = \sigma\left( W_z \mathbf{x}_t + U_z \mathbf{h}_{t-1} \right)^j, \\
+\tilde{h}_t^j = \tanh\left( W \mathbf{x}_t + U \left( \mathbf{r}_t \odot \mathbf{h}_{t-1} \right)
+  \right)^j, \\
+r_t^j = \sigma\left( W_r \mathbf{x}_t + U_r \mathbf{h}_{t-1} \right)^j.
+""",
+        X + gated.PLAIN,
+        "unknown name `h`",
+    ),
+    Refused(
+        "LSTM by entries", "Goodfellow, Bengio, Courville 2016, eq. 10.40, shortened",
+        r"h_i^{(t)} = \tanh\left( \sum_j W_{i,j} x_j^{(t)} + \sum_j U_{i,j} h_j^{(t-1)} \right)",
+        X + "param W : [m, n], U : [m, m]",
+        "`j` is no axis of this model",
+    ),
+    Refused(
+        "minGRU, linear layers by name", "Feng et al. 2024, section 3.1",
+        r"""
+h_t = (1 - z_t) \odot h_{t-1} + z_t \odot \tilde{h}_t \\
+z_t = \sigma(\mathrm{Linear}_z(x_t)) \\
+\tilde{h}_t = \mathrm{Linear}_h(x_t)
+""",
+        X + "param W_z, W_h : [m, n], b_z, b_h : [m]",
+        "unknown function `Linear_z`",
+    ),
+    Refused(
+        "minLSTM, two at once", "Feng et al. 2024, section 3.2",
+        r"""
+f_t = \sigma(W_f x_t + b_f), \quad i_t = \sigma(W_i x_t + b_i), \quad
+\tilde{h}_t = W_h x_t + b_h \\
+f'_t, i'_t \gets \frac{f_t}{f_t + i_t}, \frac{i_t}{f_t + i_t} \\
+h_t = f'_t \odot h_{t-1} + i'_t \odot \tilde{h}_t
+""",
+        X + "param W_f, W_i, W_h : [m, n], b_f, b_i, b_h : [m]",
+        "this is no equation",
+    ),
+    Refused(
+        "LEM", "Rusch et al. 2022, eq. 3",
+        r"""
+\begin{aligned}
+\boldsymbol{\Delta t}_n &= \Delta t \hat{\sigma}(W_1 y_{n-1} + V_1 u_n + b_1), \\
+\overline{\boldsymbol{\Delta t}}_n &= \Delta t \hat{\sigma}(W_2 y_{n-1} + V_2 u_n + b_2), \\
+z_n &= (1 - \boldsymbol{\Delta t}_n) \odot z_{n-1}
+  + \boldsymbol{\Delta t}_n \odot \tanh(W_z y_{n-1} + V_z u_n + b_z), \\
+y_n &= (1 - \overline{\boldsymbol{\Delta t}}_n) \odot y_{n-1}
+  + \overline{\boldsymbol{\Delta t}}_n \odot \tanh(W_y z_n + V_y u_n + b_y)
+\end{aligned}
+""",
+        "axis n : T\ndim a = 3, m = 4\ninput u[n] : [a]\nparam W_1, W_2, W_z, W_y : [m, m]\n"
+        "param V_1, V_2, V_z, V_y : [m, a], b_1, b_2, b_z, b_y : [m], Delta_t : []\n"
+        "function sigma_hat = sigmoid",
+        r"`Delta_t` and `\boldsymbol{\Delta` are one name, defined twice",
+    ),
+    Refused(
+        "Layer normalisation, sums over units", "Ba, Kiros, Hinton 2016, eq. 4",
+        r"""
+\mathbf{a}^t = W_{hh} h^{t-1} + W_{xh} \mathbf{x}^t \\
+\mathbf{h}^t = f\left[ \frac{\mathbf{g}}{\sigma^t} \odot \left( \mathbf{a}^t - \mu^t \right)
+  + \mathbf{b} \right] \qquad
+\mu^t = \frac{1}{H} \sum_{i=1}^{H} a_i^t \qquad
+\sigma^t = \sqrt{ \frac{1}{H} \sum_{i=1}^{H} \left( a_i^t - \mu^t \right)^2 }
+""",
+        "dim n = 3, H = 4\ninput x[t] : [n]\n"
+        "param W_hh : [H, H], W_xh : [H, n], g, b : [H]\nfunction f = tanh",
+        "`i` is no axis of this model",
+    ),
+    Refused(
+        "Softmax of the missing index", "See, Liu, Manning 2017, eq. 1-3",
+        r"""
+e_i^t = v^T \tanh(W_h h_i + W_s s_t) \\
+a^t = \mathrm{softmax}(e^t) \\
+c_t = \sum_i a_i^t h_i
+""",
+        "axis t : T, i : S\ndim m = 4\ninput h[i] : [m], s[t] : [m]\n"
+        "param v : [m], W_h, W_s : [m, m]",
+        "`e` has 2 indices, i, t, not 1",
+    ),
+    Refused(
+        "One letter in two fonts", "Rusch and Mishra 2021, eq. 1, both matrices as they are set",
+        r"h_t = \tanh(\mathbf{W} h_{t-1} + \mathcal{W} h_{t-1} / 2 + U x_t)",
+        X + "param W, R : [m, m], U : [m, n]",
+        "`W` stands here in another font than before",
+    ),
+    Refused(
+        "Linear attention", "Katharopoulos et al. 2020, eq. 18-20, without the residual",
+        r"""
+s_i = s_{i-1} + \phi(x_i W_K) (x_i W_V)^T, \\
+z_i = z_{i-1} + \phi(x_i W_K), \\
+y_i = \frac{\phi(x_i W_Q)^T s_i}{\phi(x_i W_Q)^T z_i}, \\
+\phi(x) = \mathrm{elu}(x) + 1
+""",
+        "axis i : T\ndim n = 3, m = 4, k = 5\ninput x[i] : [n]\n"
+        "param W_K, W_Q : [n, m], W_V : [n, k]",
+        r"`\phi(x)` is no left side of an equation",
+    ),
+    Refused(
         "Gradients by nabla", "Goodfellow, Bengio, Courville 2016, eq. 10.21",
         r"""
 \nabla_{h^{(t)}} L = W^\top \mathrm{diag}\left( 1 - \left( h^{(t+1)} \right)^2 \right)
   (\nabla_{h^{(t+1)}} L) + V^\top (\nabla_{o^{(t)}} L)
 """,
         "dim m = 4, k = 5\ninput h[t] : [m], nabla_o_L[t] : [k]\nparam W : [m, m], V : [k, m]",
-        lambda d: {"nabla_h_L": goodfellow_gradient(_next(d))["d_h"]},
+        r"`\nabla_{h^{(t)}} L` is no left side of an equation",
     ),
 )  # fmt: skip
 
 
-def _next(d: Data) -> Data:
-    """What the gradient of a step takes from the one after it."""
-    h = np.concatenate([d.h[1:], np.zeros_like(d.h[:1])])
-    new = Data({**named(d, d_o="nabla_o_L"), "next": 1 - h**2})
-    new.sequences = d.sequences | {"next", "d_o"}
-    return new
-
-
-if __name__ == "__main__":
-    from tests.test_latex_papers import main
-
-    main()
+PAPERS = (*SIMPLE, *gated.GATED, *more.MORE, *TYPESET)

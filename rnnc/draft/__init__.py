@@ -1,0 +1,1 @@
+"""Specs drafted from documents: ``document`` finds the equations, ``spec`` writes the draft."""

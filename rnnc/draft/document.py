@@ -1,0 +1,99 @@
+r"""The display equations of a Markdown or LaTeX document.
+
+These stand between ``$$`` and ``$$``, ``\[`` and ``\]``, in ``\begin{equation}`` and its like, and
+in code blocks of the kind ``math``. Single symbols, which some documents set so, too, are no
+equations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rnnc.syntax.latex.parse import parse_latex
+from rnnc.syntax.latex.read import defined_names
+from rnnc.syntax.latex.tokens import LatexError
+
+_HEADING = re.compile(
+    r"^[ ]{0,3}\#{1,6}[ \t]+(?P<mark>.+?)[ \t]*\#*[ \t]*$"
+    r"|\\(?:chapter|(?:sub)*section|paragraph)\*?\s*\{(?P<tex>[^{}]*)\}",
+    re.MULTILINE,
+)
+_EQUATION = re.compile(
+    r"""
+      ^```[ \t]*math[ \t]*\n (?P<block>.*?) ^```
+    | ^(?P<fence>```|~~~) .*? ^(?P=fence)
+    | (?<!\\)\$\$ (?P<dollars>.+?) (?<!\\)\$\$
+    | (?<!\\)\\\[ (?P<square>.+?) (?<!\\)\\\]
+    | \\begin\{
+      (?P<name>equation|align|alignat|gather|eqnarray|multline|flalign|displaymath)(?P<star>\*?)\}
+      (?P<inside>.+?) \\end\{(?P=name)(?P=star)\}
+    """,
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+_COMMENT = re.compile(r"(?<!\\)%[^\n]*")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One display equation: its number, its line, the heading above it, its LaTeX, the names that
+    it defines, and why it cannot be read, if so."""
+
+    number: int
+    line: int
+    heading: str
+    latex: str
+    defines: tuple[str, ...]
+    problem: str = ""
+
+
+def equations_of(text: str) -> list[Found]:
+    """The equations of a document, in order; what has no ``=`` is none."""
+    headings = [
+        (m.start(), _plain(m["mark"] or m["tex"])) for m in _HEADING.finditer(_without_code(text))
+    ]
+    found: list[Found] = []
+    for start, latex in _pieces(text):
+        if not re.search(r"=|\\sim|\\equiv|\\leftarrow|\\gets", latex):
+            continue
+        above = [title for at, title in headings if at < start]
+        problem, names = "", tuple[str, ...]()
+        try:
+            rows, _ = parse_latex(latex)
+            if not any(item.relations for row in rows for item in row.items):
+                continue
+            names = defined_names(latex)
+        except LatexError as error:
+            problem = error.message
+        line = text.count("\n", 0, start) + 1
+        heading = above[-1] if above else ""
+        found.append(Found(len(found) + 1, line, heading, latex, names, problem))
+    return found
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The places and texts of what is set as an equation."""
+    for m in _EQUATION.finditer(text):
+        for group in ("block", "dollars", "square", "inside"):
+            if m[group] is not None:
+                latex = m[group]
+                if group == "inside" and m["name"] == "alignat":
+                    latex = re.sub(r"^\s*\{\d+\}", "", latex)
+                if group == "inside":  # in Markdown `%` may be text
+                    latex = _COMMENT.sub("", latex)
+                yield m.start(), latex.strip()
+
+
+def _without_code(text: str) -> str:
+    """The text with code blocks blanked, whose `#` begin comments."""
+    return re.sub(
+        r"^(```|~~~).*?^\1", lambda m: re.sub(r"[^\n]", " ", m[0]), text,
+        flags=re.DOTALL | re.MULTILINE,
+    )  # fmt: skip
+
+
+def _plain(title: str) -> str:
+    """A heading without links and emphasis."""
+    title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
+    return re.sub(r"[*_`]{1,3}(\S.*?\S|\S)[*_`]{1,3}", r"\1", title).strip()
