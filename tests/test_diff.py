@@ -318,7 +318,7 @@ param W : [m, n], U : [m, m], b, h_in : [m], E : [3, m], c : []
         ("(y[t] + b) * b", r"(y_t + b) \odot b"),
         ("y[t] * (b * h_in)", r"y_t \odot (b \odot h_{\mathrm{in}})"),
         ("2 * y[t]", r"2 \, y_t"),
-        ("s[t] * (y[t] + b)", r"s_t \, (y_t + b)"),
+        ("s[t] * (y[t] + b)", r"(y_t + b) \, s_t"),
         ("(y[t] + b) * s[t]", r"s_t \, (y_t + b)"),
         ("-(y[t] + b)", r"-(y_t + b)"),
         ("(-y[t]) * b", r"(-y_t) \odot b"),

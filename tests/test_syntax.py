@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lark import Lark
 
+import rnnc
+from rnnc.graph.build.functions import FUNCTIONS as KNOWN
 from rnnc.resources import grammar_text, specs_root
 from rnnc.source import CODES, Diagnostic, Source, Span, SpecError, UsageError
 from rnnc.syntax import tree
 from rnnc.syntax.format import format_expression, format_file
-from rnnc.syntax.names import normalise_name
+from rnnc.syntax.latex.arrange import Arrange
+from rnnc.syntax.names import FUNCTIONS, normalise_name
 from rnnc.syntax.parse import parse, parse_expression, read_source
 from rnnc.syntax.scan import KEYWORDS, MAX_BYTES, MAX_NESTING
 
@@ -99,6 +102,18 @@ def nodes(node: object) -> Iterator[object]:
 def test_the_grammar_has_no_conflicts_and_no_colliding_terminals() -> None:
     pytest.importorskip("interegular")
     Lark(grammar_text("rnn.lark"), parser="lalr", start=["statement", "expression"], strict=True)
+
+
+def test_the_grammar_of_latex_has_no_conflicts_and_no_colliding_terminals() -> None:
+    pytest.importorskip("interegular")
+    Lark(
+        grammar_text("latex.lark"),
+        parser="lalr",
+        lexer="basic",
+        start="equations",
+        postlex=Arrange(),
+        strict=True,
+    )
 
 
 def test_resources_are_found() -> None:
@@ -435,11 +450,110 @@ def test_output_use_layer() -> None:
     assert layer == statement("layer enc = LSTM(; m = 64, h[0] = q)")
 
 
+LATEX = r"""dim n, m
+input x[t] : [n]
+param W_f : [m, n], b_f : [m]
+$$ f_t = \sigma(W_f x_t % a comment
+  + b_f) \\ g^{(t)} &= \tanh(f^{(t-1)}), \quad \text{for all } t $$
+y[t] = f[t] ⊙ g[t]"""
+
+
 def test_latex() -> None:
-    node = statement("$$ f_t = \\sigma(W_f x_t # \n  + b_f) $$")
-    assert isinstance(node, tree.LatexStatement)
-    assert node.text == " f_t = \\sigma(W_f x_t # \n  + b_f) "
-    assert node.span.text == f"$${node.text}$$"
+    """Equations stand in the place of LaTeX, those of plain lines around them."""
+    written = model(LATEX)
+    assert [type(s).__name__ for s in written.statements] == [
+        *("DimStatement", "InputStatement", "ParamStatement"),
+        *("Equation", "Equation", "Equation"),
+    ]
+    equations = [s for s in written.statements if isinstance(s, tree.Equation)]
+    assert [(e.left[0].name, show(e.left[0].index[0]), show(e.right)) for e in equations] == [
+        ("f", "t", "sigmoid((<W_f x[t]> + b_f))"),
+        ("g", "t", "tanh(f[(t - 1)])"),
+        ("y", "t", "(f[t] * g[t])"),
+    ]
+    (note,) = written.notes
+    assert (note.span.text, note.message) == (
+        r"\text{for all } t",
+        r"`\text{for all } t` is not read",
+    )
+
+
+def test_spans_of_latex() -> None:
+    f, g, y = model(LATEX).statements[3:]
+    assert f.span.text == "f_t = \\sigma(W_f x_t % a comment\n  + b_f)"
+    assert g.span.text == r"g^{(t)} &= \tanh(f^{(t-1)})"
+    assert y.span.text == "y[t] = f[t] ⊙ g[t]"
+    assert isinstance(f, tree.Equation)
+    assert isinstance(g, tree.Equation)
+    assert [left.span.text for left in (*f.left, *g.left)] == ["f_t", "g^{(t)}"]
+    names = [n.span.text for n in nodes(f.right) if isinstance(n, tree.Name | tree.Indexed)]
+    assert names == ["W_f", "x_t", "t", "b_f"]
+    assert [n.span.text for n in nodes(g.right) if isinstance(n, tree.Indexed)] == ["f^{(t-1)}"]
+
+
+def test_latex_is_laid_out_as_it_stands() -> None:
+    block = "$$\n\\begin{aligned}\n  f_t&=\\sigma( W x_t )\\\\   % a comment\n\n  g_t &=  2f_t\n"
+    block += "\\end{aligned}\n$$"
+    text = f"model M\ndim n\ninput x[t]:[n]\nparam W:[n,n]\n\n{block}\ny[t]=g[t]\n"
+    file = parse(Source(text))
+    written = format_file(file, file.source)
+    assert block in written
+    assert "y[t] = g[t]\n" in written
+    again = parse(Source(written))
+    assert again == file
+    assert format_file(again, again.source) == written
+
+
+# ---------------------------------------------------------------- functions
+
+
+def test_the_names_of_functions() -> None:
+    """What the reader of LaTeX takes for functions are those of the language."""
+    assert frozenset(KNOWN) | {"split"} == FUNCTIONS
+
+
+def test_functions_by_other_names() -> None:
+    given = model(
+        "function f = tanh, g = softmax\nh[t] = f(W h[t-1] + g(x[t]))\np[t] = g[t](f(h[t]))\n"
+        "h[0] = f(b)\nloss a = mean(f(p[t]))\n$$ q_t = f(W x_t) \\odot \\mathbf{g}(h_t) $$"
+    )
+    meant = model(
+        "h[t] = tanh(W h[t-1] + softmax(x[t]))\np[t] = softmax[t](tanh(h[t]))\n"
+        "h[0] = tanh(b)\nloss a = mean(tanh(p[t]))\n"
+        "$$ q_t = \\tanh(W x_t) \\odot \\mathrm{softmax}(h_t) $$"
+    )
+    assert given.statements == meant.statements
+
+
+CELL = """
+model Cell
+dim   n, m
+input x[t] : [n]
+param U : [m, n],  W : [m, m]
+function f = tanh, g = softmax
+h[t] = f(W h[t-1] + U x[t])
+p[t] = g(h[t])
+output p
+
+model Net
+input  x[t] : [3]
+function f = sigmoid
+layer  cell = Cell(m = 4)
+c[t] = cell(f(x[t]))
+y[t] = f(c[t])
+"""
+
+
+def test_functions_of_a_layer_are_its_own() -> None:
+    plain = CELL.replace("function f = tanh, g = softmax\n", "").replace(
+        "function f = sigmoid\n", ""
+    )
+    cell, net = plain.split("model Net")
+    cell = cell.replace("f(", "tanh(").replace("g(", "softmax(")
+    net = net.replace("f(", "sigmoid(")
+    assert "f(" not in cell
+    meant = rnnc.parse(f"{cell}model Net{net}", model="Net")
+    assert str(rnnc.parse(CELL, model="Net")) == str(meant)
 
 
 def test_a_keyword_that_a_bracket_touches_is_a_name() -> None:

@@ -53,7 +53,8 @@ NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
 @click.option("--graph", is_flag=True, help="Draw the equations; with --unroll the first steps.")
 @click.option(
     "-o", "output", type=click.Path(path_type=Path),
-    help="Write to this file; a drawing is .svg, .html, .dot or .mmd.",
+    help="Write to this file; a drawing is .svg, .html, .dot or .mmd. With --latex and a file .rnn "
+    "the equations are part of a spec.",
 )  # fmt: skip
 @model_option
 @mode_option
@@ -99,7 +100,7 @@ def show(
     else:
         stage = stage or "system"
         text = (
-            _latex(spec, stage)
+            _latex(spec, stage, as_spec=drawing == "rnn")
             if latex
             else _text(spec, stage, mode or "predict", unroll, backend or BACKENDS[0])
         )
@@ -155,13 +156,14 @@ def _text(spec: Spec, stage: str, mode: str | None, unroll: Counts | None, backe
     return onnx_text(to_onnx(plan))
 
 
-def _latex(spec: Spec, stage: str) -> str:
+def _latex(spec: Spec, stage: str, as_spec: bool) -> str:
     from rnnc import compiler
-    from rnnc.graph.latex import show_latex
+    from rnnc.graph.latex import latex_spec, show_latex
     from rnnc.passes.textbook import symbols
 
     system = compiler.adjoint(spec.system) if stage == "adjoint" else spec.system
-    return show_latex(system, symbols(system) if stage == "adjoint" else None)
+    names = symbols(system) if stage == "adjoint" else None
+    return latex_spec(system, names) if as_spec else show_latex(system, names)
 
 
 def _drawing(spec: Spec, unroll: Counts | None, format_: str) -> str:
@@ -199,7 +201,9 @@ def _lines(node: object, label: str = "", indent: str = "") -> list[str]:
     here = f"{indent}{label}{type(node).__name__}"
     below: list[str] = []
     items = [(f.name, getattr(node, f.name)) for f in fields(node)]
-    items = [(n, v) for n, v in items if not isinstance(v, Span) and n not in ("doc", "source")]
+    left_out = ("doc", "notes", "source")
+    items = [(n, v) for n, v in items if not isinstance(v, Span) and n not in left_out]
+    items = [(n, v) for n, v in items if not (n == "entries" and v is False)]
     if len(items) == 1 and isinstance(items[0][1], (str, int, float)):
         return [f"{here} {items[0][1]}"]
     for name, value in items:

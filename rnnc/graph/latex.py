@@ -504,7 +504,7 @@ class LatexPrinter(Printer):
 
 def _scaled(left: Part, right: Part) -> Part:
     """``2 \\, x``, ``a b \\cdot x``: a product of which one is a number."""
-    if left[1] >= POWER:
+    if not DOTTED <= left[1] < POWER:
         return _beside(left, right, thin=True)
     return rf"{enclosed(left, DOTTED)} \cdot {enclosed(right, PRODUCT)}", DOTTED
 
