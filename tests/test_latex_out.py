@@ -93,8 +93,8 @@ def test_random_axes(drawn: tuple[str, bool]) -> None:
 
 
 WORDS = st.sampled_from(
-    ["h", "W", "x", "a", "xh", "in", "out", "hat", "tilde", "alpha", "Gamma", "t", "T", "s", "ts"]
-    + ["1", "2", "10", "h1", "2h", "max", "tanh", "log", "sigma", "d", "e", "I", "b", "net", "1a2"]
+    "h W x a xh in out hat tilde alpha Gamma t T s ts 1 2 10 h1 2h max tanh log sigma d e I b net 1a2"
+    "".split()
 )
 
 

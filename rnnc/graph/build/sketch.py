@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from rnnc.graph.build.infer import Inference
+from rnnc.graph.build.losses import objectives
 from rnnc.graph.build.mismatch import Shape
 from rnnc.graph.build.nodes import walk_nodes
 from rnnc.graph.build.order import in_order, spread_bad
@@ -27,8 +28,10 @@ def sketch(model: tree.Model, vectors: Container[str] = ()) -> dict[str, Shape |
     scope = Scope(model, {}, problems)
     resolver = Resolver(scope)
     resolver.variables()
+    found = objectives(model, scope, resolver)
     problems.stop()
-    nodes = walk_nodes([n for v in scope.variables.values() for n in v.nodes])
+    roots = [n for v in scope.variables.values() for n in v.nodes] + found.nodes
+    nodes = walk_nodes(roots)
     spread_bad(scope)
     inference = Inference(scope, nodes, in_order(scope, nodes))
     for v in scope.variables.values():
