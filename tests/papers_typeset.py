@@ -650,7 +650,7 @@ y_n &= (1 - \overline{\boldsymbol{\Delta t}}_n) \odot y_{n-1}
         "axis n : T\ndim a = 3, m = 4\ninput u[n] : [a]\nparam W_1, W_2, W_z, W_y : [m, m]\n"
         "param V_1, V_2, V_z, V_y : [m, a], b_1, b_2, b_z, b_y : [m], Delta_t : []\n"
         "function sigma_hat = sigmoid",
-        r"`Delta_t` and `\boldsymbol{\Delta` are one name, defined twice",
+        r"`Delta_t` and `\boldsymbol{\Delta t}_n` are one name, defined twice",
     ),
     Refused(
         "Layer normalisation, sums over units", "Ba, Kiros, Hinton 2016, eq. 4",

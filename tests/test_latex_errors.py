@@ -147,7 +147,7 @@ WRONG: tuple[tuple[str, str, str, str, str | None], ...] = (
     ("h_t = W x_t_1", "RNN004",
      "a second subscript", "_1", "what belongs together stands in one pair of braces: h_{f,t}"),
     ("h_t = W x_t^2^3", "RNN004",
-     "a second superscript", "^3", "what belongs together stands in one pair of braces: h_{f,t}"),
+     "a second superscript", "^3", "what belongs together stands in one pair of braces: h^{(t)}"),
     ("h^(t) = W x_t", "RNN004",
      "a script without braces is a single letter", "(",
      "write braces around it: h^{(t-1)}, h_{t-1}, x^{-1}"),

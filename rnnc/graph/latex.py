@@ -40,7 +40,7 @@ from rnnc.graph.equations import (
 )
 from rnnc.graph.latex_names import parts_of, size_latex, symbol, word_symbol
 from rnnc.graph.notation import GIVEN, Printer, constant_part, size_text
-from rnnc.graph.ops import LEAVES, MAPS, REDUCTIONS
+from rnnc.graph.ops import LEAVES, MAPS, NORMALISING, REDUCTIONS
 from rnnc.graph.show import (
     declarations,
     head,
@@ -380,8 +380,7 @@ class LatexPrinter(Printer):
                 rank = value.type.rank
                 if (
                     len(known) == len(reads)
-                    or (value.op in REDUCTIONS and not value.over)
-                    or (value.op == "contract" and any(r.type.rank == 2 for r in known))
+                    or (value.op in REDUCTIONS - NORMALISING and not value.over)
                     or (value.op in MAPS and rank and any(r.type.rank == rank for r in known))
                 ):  # fmt: skip
                     found.add(value.name)

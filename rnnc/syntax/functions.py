@@ -6,7 +6,7 @@ The names are put in here, so that nothing after the parser knows of them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ def name_functions(
     if not named:
         return tuple(statements), []
     diagnostics: list[Diagnostic] = []
+    values = {name: span for s in statements for name, span in _named(s)}
     known: dict[str, tree.NamedFunction] = {}
     for f in named:
         if f.name in FUNCTIONS - {"sigma"}:  # which papers use for any activation
@@ -37,11 +38,31 @@ def name_functions(
             hint = f"did you mean `{near[0]}`?" if near else None
             hint = hint or "any function of the language may stand here, such as tanh or softmax"
             message = f"unknown function `{f.function}`"
-            diagnostics.append(Diagnostic("RNN013", message, f.span, hint=hint))
+            start = f.span.start + f.span.text.index("=") + 1
+            start += len(f.span.source.text[start : f.span.end]) - len(
+                f.span.source.text[start : f.span.end].lstrip()
+            )
+            place = Span(f.span.source, start, f.span.end)
+            diagnostics.append(Diagnostic("RNN013", message, place, hint=hint))
+        elif f.name in values:
+            labels = (Label(values[f.name], "here it is a value"),)
+            message = f"`{f.name}` is a function and a value"
+            diagnostics.append(Diagnostic("RNN011", message, f.span, labels))
         known.setdefault(f.name, f)
     functions = {name: f.function for name, f in known.items()}
     rest = [s for s in statements if not isinstance(s, tree.FunctionStatement)]
     return tuple(_renamed(s, functions) for s in rest), diagnostics
+
+
+def _named(s: tree.Statement) -> Iterator[tuple[str, Span]]:
+    """The values that a statement declares or defines, and where."""
+    match s:
+        case tree.InputStatement(items=items) | tree.ParamStatement(items=items):
+            yield from ((item.name, item.span) for item in items)
+        case tree.TargetStatement(item=item) | tree.ConstStatement(item=item):
+            yield item.name, item.span
+        case tree.Equation(left=left):
+            yield from ((x.name, x.span) for x in left)
 
 
 def _renamed(part: Any, functions: Mapping[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from rnnc.graph.build.nodes import Node
@@ -138,7 +139,8 @@ class Teller:
             if a[0] != b[0] or wanted not in (None, a[1]):
                 owner = left.variable
                 known = owner is not None and owner.role == "param"
-                hint = f"declare it so: {name} : {used}" if known else ""
+                called = owner.name if owner and set(name) & set("\\{}") else name  # of LaTeX
+            hint = f"declare it so: {called} : {used}" if known else ""
             return left.span, message, hint or None
         return node.span, "these cannot be multiplied", None
 
@@ -162,8 +164,13 @@ class Teller:
         return message, None
 
 
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "mod": "%", "pow": "^", "where": "cases"}
+
+
 def _operation(node: Node) -> str:
     """The sign or the function that a node was written with."""
+    if re.search(r"[\\{}^]", node.span.text) and node.attrs.get("f") in _SIGNS:  # LaTeX
+        return _SIGNS[node.attrs["f"]]
     first, last = node.args[0].span, node.args[-1].span
     between = node.span.source.text[first.end : last.start].strip(" ()")
     return between if 0 < len(between) <= 3 else head(node.span).text

@@ -106,8 +106,23 @@ def _bare(name: str) -> str:
     return re.sub(r"[_'.]", "", name).lower()
 
 
+_GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+_LATEX = re.compile(
+    rf"""
+    (?: \\(?:hat|tilde|bar|vec|dot|overline|wide\w+|math\w+|boldsymbol|bm|partial|delta|Delta)\s*
+        (?: {_GROUP} | \\?[A-Za-z](?![a-z]) )
+      | \\[A-Za-z]+ (?:{_GROUP})? | [^\W_] | {_GROUP} )
+    (?: '+ | \s*[_^]\s* (?: {_GROUP} | \\[A-Za-z]+ | \S ) )*
+    """,
+    re.VERBOSE,
+)
+
+
 def head(span: Span) -> Span:
-    """The name that a place begins with: ``h`` of ``h[t-1]``, ``W`` of ``W : [m, n]``."""
+    """The name that a place begins with: ``h`` of ``h[t-1]``, ``W`` of ``W : [m, n]``; of LaTeX
+    the letter with all that stands around it, ``\\hat h_{t-1}``."""
+    if (latex := _LATEX.match(span.text)) and set(latex[0]) & set("\\{}"):
+        return Span(span.source, span.start, span.start + len(latex[0]))
     found = re.match(r"[^\s\[(:=~,［（：＝～，]+", span.text)
     return Span(span.source, span.start, span.start + len(found[0])) if found else span
 

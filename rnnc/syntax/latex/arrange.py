@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from lark import Token
 
 from rnnc.syntax.latex import commands
 from rnnc.syntax.latex.rows import environments, rows
-from rnnc.syntax.latex.tokens import CLOSERS, PAIRS, VALUES, LatexError, fail, made
+from rnnc.syntax.latex.tokens import CLOSERS, MAX_NESTING, PAIRS, VALUES, LatexError, fail, made
 from rnnc.syntax.names import normalise_name
 
 MAX_TOKENS = 5_000
 
 _SWITCHES = ("rm", "it", "sf", "tt", "bf", "cal")
+_PREFIXES = ("LNOT", "SUM", "FONT", "ACCENT", "FRAC", "SQRT")
 _LENGTHS = ("pt", "em", "ex", "mm", "cm", "in", "px")
 _CONDITION = ("if", "when", "for", "where", "with", "as")
 _OTHERWISE = ("otherwise", "else", "otherwise.", "others", "elsewhere")
@@ -155,8 +157,19 @@ def _escaped(token: Token) -> Token | None:
 def _letters(token: Token) -> Iterator[Token]:
     """Letters of other alphabets are names of their own: `αx`, `ĥ`."""
     start = token.start_pos or 0
-    for found in re.finditer(r"[A-Za-z]+|.[\u0300-\u036f\u20d7]*", token):
+    for found in re.finditer(
+        r"[A-Za-z]+|[\u2070-\u209f²³¹ᵀ\u1d62-\u1d6a]+|.[\u0300-\u036f\u20d7]*", token
+    ):
         place = {"start_pos": start + found.start(), "end_pos": start + found.end()}
+        raised = unicodedata.decomposition(found[0][0]).split(" ")[0]
+        if raised in ("<super>", "<sub>"):  # x², xₜ
+            yield Token("SUP" if raised == "<super>" else "SUB", found[0], **place)
+            yield Token("LBRACE", "{", **place)
+            plain = unicodedata.normalize("NFKC", found[0])
+            kind = "NUMBER" if plain.isdecimal() else "LETTERS"
+            yield Token(kind, plain, **place)
+            yield Token("RBRACE", "}", **place)
+            continue
         plain = normalise_name(found[0])
         letters = found[0].isascii() or len(plain) == 1
         yield Token("LETTERS" if letters else "SYMBOL", plain, **place)
@@ -241,14 +254,17 @@ def _command(token: Token) -> Iterator[Token]:
         return
     hint = commands.FOREIGN.get(name)
     if hint is None:
-        near = difflib.get_close_matches(name, sorted(commands.KNOWN), 1, 0.75)
+        known = sorted(commands.KNOWN)
+        near = difflib.get_close_matches(name, known, 1, 0.75)
         # `\tanhx`, where a space is missing
-        glued = [k for k in commands.KNOWN if name.startswith(k) and len(name) - len(k) <= 2]
-        if near:
-            hint = f"did you mean `\\{near[0]}`?"
+        glued = [k for k in known if name.startswith(k) and len(k) > 2 and len(name) - len(k) <= 2]
+        if name in commands.TEXTUAL:
+            hint = f"braces belong to it: \\{name}{{…}}"
         elif glued:
-            known = max(glued, key=len)
-            hint = f"a space is missing: `\\{known} {name[len(known) :]}`"
+            first = max(glued, key=len)
+            hint = f"a space is missing: `\\{first} {name[len(first) :]}`"
+        elif near:
+            hint = f"did you mean `\\{near[0]}`?"
         else:
             hint = f"a function or a name of several letters is \\mathrm{{{name}}}"
     raise fail(f"unknown command `{token}`", token, hint)
@@ -272,6 +288,8 @@ def _textual(token: Token) -> Iterator[Token]:
             yield made("IF", bare, token)
         elif bare in _OTHERWISE:
             yield made("OTHERWISE", bare, token)
+        elif bare in ("and", "und", "et"):
+            yield made("TEXT", text, token)
         elif re.fullmatch(r"[^\W\d_](?:[^\W_]|\\?_|-(?=[^\W_]))*", text):
             yield made("WORD", _word(token), token)
         else:
@@ -285,8 +303,16 @@ def _arguments(tokens: Iterable[Token]) -> Iterator[Token]:
     """What stands without braces after ``_``, ``^`` or an accent is a single letter or digit."""
     wanted = 0  # arguments that are still to come
     outside: list[int] = []  # those of the brackets around
+    chain = 0  # signs that stand before what they act on
+    before = ""
     for token in tokens:
         kind = token.type
+        chain = chain + 1 if kind in _PREFIXES else 0 if kind in VALUES else chain
+        if chain > MAX_NESTING:
+            raise fail(f"more than {MAX_NESTING} signs wait for what they act on", token)
+        if kind == before == "NUMBER" and not wanted:
+            raise fail("an operator is missing between the numbers", token)
+        before = kind
         if wanted and kind in ("LPAR", "MINUS"):
             hint = "write braces around it: h^{(t-1)}, h_{t-1}, x^{-1}"
             raise fail("a script without braces is a single letter", token, hint)

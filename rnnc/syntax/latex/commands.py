@@ -120,6 +120,7 @@ FOREIGN = {
     "def": "macros are not expanded: write what they stand for",
     "newcommand": "macros are not expanded: write what they stand for",
 }
+TEXTUAL = frozenset(("begin", "end", "tag", "label", "ref", "eqref", "text", "hspace", "color"))
 KNOWN = frozenset(
     (*SYMBOLS, *FUNCTIONS, *ACCENTS, *FONTS, *SIGNS, *SIZES, *IGNORED, "arg", "begin", "end")
 )

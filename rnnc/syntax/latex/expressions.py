@@ -116,8 +116,14 @@ class Expressions(Products):
             and left.kind == "number"
             and power_of_ten(right) is not None
         ):
-            return tree.Number(float(f"{left.text}e{power_of_ten(right)}"), span=self.span(mark))
+            return self._number(f"{left.text}e{power_of_ten(right)}", mark)
         return None
+
+    def _number(self, text: str, mark: marks.Mark) -> tree.Expr:
+        value = float(text)
+        if value in (0.0, float("inf")) and float(text.partition("e")[0]):
+            raise wrong("this number is too " + ("large" if value else "small"), mark)
+        return tree.Number(value, span=self.span(mark))
 
     def _check_length(self, mark: marks.Mark, parts: Sequence[object]) -> None:
         if len(parts) > MAX_TERMS:
@@ -156,7 +162,7 @@ class Expressions(Products):
         if name not in self.names.axes:
             hint = "an axis is declared: axis i : I; the entries of a vector add up by "
             hint += "\\mathrm{sum}(x), a product with a matrix is W x"
-            raise wrong(f"`{name or 'this'}` is no axis of this model", first, hint)
+            raise wrong(f"`{self.span(first).text}` is no axis of this model", first, hint)
         length = self.names.axes[name]
         for top in above:
             if self.scripts.plain_name(top) != length:
@@ -233,7 +239,7 @@ class Expressions(Products):
         """``(…)^\\top``, ``(…)^2``, ``\\lVert a - b \\rVert^2``."""
         body, span = mark.body, self.span(mark)
         if (ten := power_of_ten(mark)) is not None:
-            return tree.Number(float(f"1e{ten}"), span=span)
+            return self._number(f"1e{ten}", mark)
         if mark.primes:
             raise wrong("a prime belongs to a letter", mark)
         if isinstance(body, marks.Styled) and body.style in ("underbrace", "overbrace"):
@@ -279,7 +285,7 @@ class Expressions(Products):
         out = self.read(value)
         for value, condition in reversed(rows[:-1]):
             if condition is None:
-                raise wrong("`otherwise` is the last case", value)
+                raise wrong("only the last case has no condition", value)
             then, test = self.read(value), self.read(condition)
             out = tree.Conditional(test, then, out, span=self.span(mark))
         return out

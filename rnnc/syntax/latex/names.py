@@ -19,7 +19,8 @@ class Names:
     ``functions``, names that a model gives to functions; ``models``, which may be layers.
 
     Found on the way: steps stand ``above`` (``h^{t-1}``); values that are ``moved``, since their
-    equations stand for a later step (``h_{t+1} = …``), by how much; ``fresh`` axes that a sum
+    equations stand for a later step (``h_{t+1} = …``), by how much, or ``shifted``, where these
+    read what is given at that step; ``fresh`` axes that a sum
     tells (``\\sum_{k=1}^{T}``).
     """
 
@@ -31,6 +32,7 @@ class Names:
     models: set[str] = field(default_factory=set)
     above: bool = False
     moved: dict[str, dict[str, int]] = field(default_factory=dict)
+    shifted: set[str] = field(default_factory=set)
     fresh: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from lark import Lark, Token, Transformer_NonRecursive
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from rnnc.resources import grammar_text
-from rnnc.syntax.latex import marks
+from rnnc.syntax.latex import commands, marks
 from rnnc.syntax.latex.arrange import Arrange
 from rnnc.syntax.latex.tokens import LatexError, fail
 from rnnc.syntax.names import normalise_name
@@ -46,7 +47,13 @@ def parse_latex(text: str) -> tuple[tuple[marks.Row, ...], tuple[tuple[int, int]
         raise _unexpected(text, error) from None
     except UnexpectedCharacters as error:
         at = cast(int, error.pos_in_stream)
-        hint = {"\\": "a command is a \\ and letters", "$": "`$` ends an equation"}
+        hint = {
+            "\\": "a command is a \\ and letters",
+            "$": "`$` ends an equation",
+            "∫": commands.FOREIGN["int"],
+            "∏": commands.FOREIGN["prod"],
+            "√": "write \\sqrt{x}",
+        }
         message = f"`{text[at]}` has no meaning in an equation"
         raise LatexError(message, at, at + 1, hint.get(text[at])) from None
     except UnexpectedInput as error:  # the text ended
@@ -63,9 +70,9 @@ def _unexpected(text: str, error: UnexpectedToken) -> LatexError:
     token = error.token
     if token.type == "$END":
         end = len(text.rstrip())
-        if not text.strip():
-            return LatexError("an equation is missing", 0, 0, "write it between `$$` and `$$`")
-        return LatexError("the equation ends where a value should follow", max(0, end - 1), end)
+        last = re.search(r"(?:\\[A-Za-z]+|\S)\s*$", text)
+        start = last.start() if last else 0
+        return LatexError("the equation ends where a value should follow", start, end)
     start, end = token.start_pos or 0, token.end_pos or 0
     shown = text[start:end] if len(text[start:end]) < 30 else f"{text[start : start + 27]}..."
     hints = {
@@ -205,7 +212,8 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
             same = [s for s in scripts if s.above == above]
             if len(same) > 1:
                 kind = "superscript" if above else "subscript"
-                hint = "what belongs together stands in one pair of braces: h_{f,t}"
+                example = "h^{(t)}" if above else "h_{f,t}"
+                hint = f"what belongs together stands in one pair of braces: {example}"
                 raise LatexError(f"a second {kind}", same[1].start, same[1].end, hint)
         return marks.Scripted(*_extent(parts), body, scripts, primes)
 

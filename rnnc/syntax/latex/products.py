@@ -9,6 +9,7 @@ Whether a product is one of entries is settled when types are known.
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.names import Names
 from rnnc.syntax.latex.scripts import Letter, Name, Scripts, joined, letter_of, wrong
+from rnnc.syntax.names import FUNCTIONS
+
+MAX_RUN = 40  # letters that touch
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Products(ABC):
         found = self.scripts.read(letter, mark)
         span = span or self.span(mark)
         below = [item for s in letter.scripts if not s.above for item in s.items]
+        if found.name in self.names.functions and found.name not in self.names.known:
+            raise wrong(f"`{found.name}` is a function: give its argument", mark)
         if letter.base == "I" and found.name not in self.names.known and len(below) == 1:
             return tree.Call("eye", (), (self.read(below[0]),), span=span)
         if found.exponential is not None:
@@ -156,6 +162,9 @@ class Products(ABC):
     ) -> list[marks.Mark]:
         """``Wx_t`` is ``W`` and ``x_t``; words that the model or the language knows stay whole."""
         text = run.text
+        if len(text) > MAX_RUN:
+            hint = "letters that touch are several names; one name is \\mathrm{name}"
+            raise wrong(f"more than {MAX_RUN} letters touch here", run, hint)
         scripts = factor.scripts if isinstance(factor, marks.Scripted) else ()
         called = isinstance(after, marks.Bracket) and after.kind in ("(", "[")
         pieces, at = [], 0
@@ -180,6 +189,8 @@ class Products(ABC):
         if last and (called or first) and len(text) > 2 and self.names.function(text):
             return True
         known = self.names.known
+        if last and first and called and len(text) > 3 and not known >= {*text}:
+            return bool(difflib.get_close_matches(text, FUNCTIONS, 1, 0.75))  # `sofmax(x)`
         return text in known and not all(c in known or c in self.names.varying for c in text)
 
     def joined(self, units: Sequence[Unit], whole: marks.Mark) -> tree.Expr:
@@ -321,7 +332,7 @@ class Products(ABC):
         if name == "log":
             raise wrong("only the natural logarithm is known", item, "write \\log(x) / \\log(2)")
         hint = "a function runs over an axis of the model: \\mathrm{softmax}_t(e_t)"
-        raise wrong(f"`{axis or 'this'}` is no axis of this model", item, hint)
+        raise wrong(f"`{self.span(item).text}` is no axis of this model", item, hint)
 
     def _vector(self, mark: marks.Mark, expr: tree.Expr) -> tree.Expr:
         """``[1]`` among the arguments of `repeat` has one entry; elsewhere it is in brackets."""
@@ -352,6 +363,10 @@ class Products(ABC):
         assert unit.letter is not None
         found = self.scripts.read(unit.letter, unit.mark)
         if bracket.kind == "[" and found.steps and len(bracket.items) == 1:
+            item = bracket.items[0]
+            if isinstance(item, marks.Sign) and item.kind == "number":
+                hint = f"a part of a vector is \\mathrm{{slice}}({found.name}_t, i, j), from 0"
+                raise wrong("an entry is not picked by its number", bracket, hint)
             found.chosen = self.scripts.chosen(bracket.items[0])  # p_t[y_t]
             if found.chosen is not None:
                 return self._value(found, unit.mark, self.place(unit.mark.start, bracket.end))

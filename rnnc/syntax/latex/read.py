@@ -7,12 +7,14 @@ over t is ``c_hat[t]``, and ``\tanh(a)`` reads ``a[t]`` where there is ``a^{(t)}
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from rnnc.source import Diagnostic, Note, Source, Span
 from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.expressions import Expressions
+from rnnc.syntax.latex.moved import moved_to_now, tree_nodes
 from rnnc.syntax.latex.names import Names, names_of
 from rnnc.syntax.latex.parse import parse_latex
 from rnnc.syntax.latex.products import Unit, between
@@ -106,6 +108,10 @@ class _Reading:
             for equation in waiting:
                 self.block = equation.block
                 self._learn_steps(equation.item, unsure)
+        for equation in waiting if self.names.moved else ():
+            self.block = equation.block
+            with suppress(LatexError):  # told when it is read
+                self._learn_moves(equation.item)
         changed = True
         while changed and waiting:
             changed = False
@@ -147,6 +153,24 @@ class _Reading:
                 self.names.known.add(left.name)
                 self.names.varying.setdefault(left.name, axes)
 
+    def _learn_moves(self, item: marks.Item) -> None:
+        """``h_{t+1} = f(h_t, x_{t+1})`` reads data of ``t+1``: all of it is the next step."""
+        lefts = self._lefts(item.sides[0])
+        if lefts is None or isinstance(lefts, str):
+            return
+        for left in lefts:
+            moves = self.names.moved.get(left.name)
+            steps = [i for i in left.index if isinstance(i, tree.Binary)]
+            if not moves or not steps:
+                continue
+            kept, self.names.moved = self.names.moved, {}
+            right = self.reader.read(item.sides[1])
+            self.names.moved = kept
+            reads = [n for n in tree_nodes(right) if isinstance(n, tree.Indexed)]
+            if any(n.name not in kept and set(n.index) & set(steps) for n in reads):
+                del kept[left.name]
+                self.names.shifted.add(left.name)
+
     def _learn_one(self, equation: _Equation) -> bool:
         """Whether all is known of the left side of an equation."""
         item = equation.item
@@ -175,6 +199,7 @@ class _Reading:
         for item in row.items:
             if self._is_range(item) and (item.relations or len(row.items) > 1):
                 ranged = True
+                self._note(item, f"`{self._text(item)}` is not read")
                 continue
             if ranged and not item.relations:
                 continue  # `…, T` of `t = 1, …, T`
@@ -236,7 +261,11 @@ class _Reading:
         if len(lefts) > 1 and not (isinstance(right, tree.Call) and right.function == "split"):
             count = tree.Number(len(lefts), span=right.span)
             right = tree.Call("split", (), (right, count), span=right.span)
-        return (tree.Equation(lefts, right, span=span),)
+        equation = tree.Equation(lefts, right, span=span)
+        if any(left.name in self.names.shifted for left in lefts):
+            equation = moved_to_now(equation, self.names)
+            self._note(item.sides[0], "the equation is read one step earlier, for this step")
+        return (equation,)
 
     def _applied(
         self, lefts: Sequence[tree.Left], item: marks.Item, span: Span
@@ -266,13 +295,26 @@ class _Reading:
         return out
 
     def _right(self, item: marks.Item) -> tree.Expr:
+        """The right side, with comparisons that follow it: ``m_t = a_t < b_t < c_t``."""
         right = self.reader.read(item.sides[1])
+        parts: list[tree.Expr] = []
         for sign, side in zip(item.relations[1:], item.sides[2:], strict=True):
-            if isinstance(right, tree.Binary) and right.op in ("<", ">", "<=", ">=", "!="):
-                raise wrong("comparisons do not chain", side, "write (a < b) \\land (b < c)")
-            span = self._place(item.sides[1].start, side.end)
-            right = tree.Binary(sign, right, self.reader.read(side), span=span)
-        return right
+            if sign == "in":
+                self._note(
+                    marks.Mark(side.start, item.end), "shapes are declared; this is not read"
+                )
+                break
+            if sign == "~":
+                raise wrong("a `\\sim` stands between a target and its distribution", side)
+            after = self.reader.read(side)
+            parts.append(tree.Binary(sign, right, after, span=right.span.to(after.span)))
+            right = after
+        if not parts:
+            return right
+        out = parts[0]
+        for part in parts[1:]:
+            out = tree.Binary("and", out, part, span=out.span.to(part.span))
+        return out
 
     def _text(self, mark: marks.Mark) -> str:
         return " ".join(self._place(mark.start, mark.end).text.split())
@@ -355,7 +397,7 @@ class _Reading:
             first, second = mark.factors
             if isinstance(second, marks.Sign) and second.kind == "number":
                 return f"is a sign missing? `{self._text(first)}_{second.text}`"
-        if isinstance(mark, marks.Sign) and len(text) > 1:
+        if isinstance(mark, marks.Sign) and mark.kind == "letters" and len(text) > 1:
             return f"letters that touch are several names; one name is \\mathrm{{{text}}}"
         return "on the left stands one name, with its step: h_t"
 

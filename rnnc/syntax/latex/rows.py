@@ -28,6 +28,13 @@ from rnnc.syntax.latex.tokens import (
 # ---------------------------------------------------------------- environments and brackets
 
 
+# Words with which a remark after an equation begins.
+_TAILS = (
+    *("for", "where", "with", "if", "when", "in", "at", "as", "is", "are", "such", "s.t.", "s.t"),
+    *("i.e.", "e.g.", "denotes", "note", "see", "by", "from", "on"),
+)
+
+
 def environments(tokens: list[Token]) -> Iterator[Token]:
     """Without environments that only align, and their ``&``; brackets are checked to match."""
     open_: list[Token] = []
@@ -63,6 +70,8 @@ def environments(tokens: list[Token]) -> Iterator[Token]:
             last = None
             yield made("NEWROW", "", token)  # what stands before and after are rows of their own
             continue
+        if kind == "NEWROW" and grid and i < len(tokens) and tokens[i].type == "END":
+            continue  # a row end before the end of the environment
         last = None if kind == "NEWROW" and not grid else token
         yield token
     if open_:
@@ -159,35 +168,45 @@ def _bare_row(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
         row = row[3:]  # `(1) c = …`: a label
     kept: list[Token] = []
     parts = _parts(row)
-    for i, part in enumerate(parts):
+    for i, (part, column) in enumerate(parts):
         last = i == len(parts) - 1
         if kept and (_is_label(part) and last):
             break
-        if kept and _is_remark(part, last):
+        if kept and _is_remark(part, last and _is_equation(kept)):
             unread.append((part[0].start_pos or 0, row[-1].end_pos or 0))
             break
-        if kept and part[0].type not in CONTINUES and _is_equation(kept) and _is_equation(part):
-            kept.append(made("COMMA", ",", part[0]))  # one too many does not matter
+        if kept and part[0].type not in CONTINUES and _is_equation(kept):
+            if _is_equation(part):
+                kept.append(made("COMMA", ",", part[0]))  # one too many does not matter
+            elif column and kept[-1].type not in PUNCTUATION:
+                hint = "what belongs to the equation stands before the `&`"
+                raise fail("this column is no equation", part[0], hint)
         kept += part
     return _checked(kept, unread)
 
 
-def _parts(row: list[Token]) -> list[list[Token]]:
-    """What wide spaces and the columns of an alignment keep apart."""
-    parts: list[list[Token]] = [[]]
-    depth = 0
+def _parts(row: list[Token]) -> list[tuple[list[Token], bool]]:
+    """What wide spaces and the columns of an alignment keep apart; whether it is a column. In
+    square brackets a wide space is a comma."""
+    parts: list[tuple[list[Token], bool]] = [([], False)]
+    open_: list[str] = []
     for i, token in enumerate(row):
-        depth += (token.type in PAIRS) - (token.type in CLOSERS)
-        if depth or token.type not in ("QUAD", "AMP"):
+        if token.type in PAIRS:
+            open_.append(token.type)
+        elif token.type in CLOSERS:
+            open_.pop()
+        if open_ or token.type not in ("QUAD", "AMP"):
+            if token.type == "QUAD" and open_[-1:] == ["LSQB"]:
+                token = made("COMMA", ",", token)
             if token.type != "QUAD":
-                parts[-1].append(token)
+                parts[-1][0].append(token)
             continue
         after = row[i + 1].type if i + 1 < len(row) else ""
         joins = (*CONTINUES, "IN", "SIM", "AMP")
-        value = bool(parts[-1]) and parts[-1][-1].type in (*VALUES, *PUNCTUATION)
+        value = bool(parts[-1][0]) and parts[-1][0][-1].type in (*VALUES, *PUNCTUATION)
         if token.type == "QUAD" or (value and after not in joins):
-            parts.append([])
-    return [part for part in parts if part]
+            parts.append(([], token.type == "AMP"))
+    return [part for part in parts if part[0]]
 
 
 def _outside(tokens: list[Token]) -> Iterator[Token]:
@@ -220,7 +239,8 @@ def _is_remark(part: list[Token], last: bool) -> bool:
         return False
     whole = first == "LPAR" and not any(True for _ in list(_outside(part))[1:])
     compared = any(t.type in ("COMPARE", "EQUALS", "IN") for t in part)
-    return (whole and compared) or all(t.type == "WORD" for t in part)
+    condition = any(t.type == "COMPARE" for t in _outside(part))
+    return (whole and compared) or condition or all(t.type == "WORD" for t in part)
 
 
 def _checked(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
@@ -239,6 +259,10 @@ def _checked(row: list[Token], unread: list[tuple[int, int]]) -> list[Token]:
         if top and kept and token == "when" and observed:
             token = made("WHEN", "when", token)
         if top and kept and token.type in ("TEXT", "TAIL", "IF", "OTHERWISE"):
+            first = token.split()[0].lower() if token.split() else ""
+            if token.type == "TEXT" and kept[-1].type in VALUES and first not in _TAILS:
+                hint = "a name of several letters is one word: \\text{name}"
+                raise fail("a text cannot stand within an equation", token, hint)
             unread.append((token.start_pos or 0, row[-1].end_pos or 0))
             break
         if token.type in ("IF", "OTHERWISE") and not grids:

@@ -20,6 +20,7 @@ from rnnc.syntax import tree
 from rnnc.syntax.latex import commands, marks
 from rnnc.syntax.latex.names import Names
 from rnnc.syntax.latex.tokens import LatexError
+from rnnc.syntax.names import foreign_character, is_name
 
 
 @dataclass(frozen=True)
@@ -284,12 +285,16 @@ class Scripts:
                     hint = "a subscript is a step (t-1) or part of a name (f, xh, \\mathrm{in})"
                     raise wrong("this cannot be read as a step or as part of a name", item, hint)
         self._settle(out, base, words, steps, primes)
+        if not is_name(out.name):
+            bad = foreign_character(out.name) or out.name
+            hint = "names have the letters a to z and Greek ones, digits and `_`"
+            raise wrong(f"`{bad}` cannot be part of a name", mark, hint)
         return out
 
     def _set_apart(self, letter: Letter, mark: marks.Mark) -> str:
         """``\\mathcal{W}`` beside ``W``: a letter of its own, ``W_cal``, where there is one."""
         font = letter.font.removeprefix("math")
-        if f"{letter.base}_{font}" in self.names.known:
+        if font and f"{letter.base}_{font}" in self.names.known:
             return f"{letter.base}_{font}"
         seen = self.fonts.setdefault(letter.base, font)
         if seen != font:
@@ -365,6 +370,9 @@ class Scripts:
         known = stem in self.names.known
         if isinstance(item, marks.Sign) and item.kind == "number":
             return known or f"{stem}_{item.text}" not in self.names.known
+        match item:
+            case marks.Sum(parts=(marks.Sign(kind="number"),), signs=("-",)):
+                return True  # a^{-1}
         steady = stem not in self.names.varying
         steps = self.steps(item)
         word = self.word(item)
