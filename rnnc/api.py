@@ -59,6 +59,7 @@ class Spec:
         file = parse_source(source)
         self.source = source
         self.tree = compiler.choose(file, model)
+        self._notes = tuple(n for m in file.models for n in m.notes)  # layers are among them
         numbers = {n: s for n, s in sizes.items() if not isinstance(s, tuple)}
         shapes = {n: s for n, s in sizes.items() if isinstance(s, tuple)}
         neighbours = Neighbours(files)
@@ -89,7 +90,7 @@ class Spec:
     @property
     def notes(self) -> tuple[Note, ...]:
         """How places of its LaTeX were read that might have meant something else."""
-        return self.tree.notes
+        return self._notes
 
     def __repr__(self) -> str:
         open_ = None in self.system.dims.values()

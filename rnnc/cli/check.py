@@ -89,8 +89,7 @@ def check(
             echo("\n".join(tables).rstrip("\n"))
         if found.diagnostics:
             show_diagnostics(found.diagnostics)
-        for spec in found.specs:
-            say_notes(spec)
+        say_notes(*found.specs)
     for message in (*found.wrong_gradients, *found.unread):
         say("error", message)
     if format_ == "text" and len(files) > 1:

@@ -204,10 +204,10 @@ def load_spec(file: str, model: str | None, sizes: Sizes) -> Spec:
     return spec
 
 
-def say_notes(spec: Spec) -> None:
-    """How places of a spec's LaTeX were read, on stderr."""
-    for note in spec.notes:
-        say("note", str(note))
+def say_notes(*specs: Spec) -> None:
+    """How places of LaTeX were read, on stderr."""
+    for note in dict.fromkeys(str(note) for spec in specs for note in spec.notes):
+        say("note", note)
 
 
 def final_system(

@@ -208,15 +208,16 @@ def _write(
         )
     name = model or _model_name(output)
     made = draft(found, name, document.name, declared)
-    write_text(output, made.text)
+    write_text(output, made.text)  # with mistakes, too: they are mended there
+    if format_ == "text":
+        numbers = ", ".join(str(f.number) for f in found)
+        echo(f"wrote {output}: {name}, of {plural(len(found), 'equation')} ({numbers})")
     spec = api.load(str(output))
     if format_ == "json":
         questions = [{"name": q.name, "text": q.text, "answer": q.answer} for q in made.questions]
         echo_json({"diagnostics": [], "model": name, "questions": questions, "text": made.text})
         return
     say_notes(spec)
-    numbers = ", ".join(str(f.number) for f in found)
-    echo(f"wrote {output}: {name}, of {plural(len(found), 'equation')} ({numbers})")
     if made.questions:
         echo(f"\n{plural(len(made.questions), 'question')}, to be answered in the file:")
         for q in made.questions:

@@ -7,6 +7,7 @@ equations.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,17 +21,10 @@ _HEADING = re.compile(
     r"|\\(?:chapter|(?:sub)*section|paragraph)\*?\s*\{(?P<tex>[^{}]*)\}",
     re.MULTILINE,
 )
-_EQUATION = re.compile(
-    r"""
-      ^```[ \t]*math[ \t]*\n (?P<block>.*?) ^```
-    | ^(?P<fence>```|~~~) .*? ^(?P=fence)
-    | (?<!\\)\$\$ (?P<dollars>.+?) (?<!\\)\$\$
-    | (?<!\\)\\\[ (?P<square>.+?) (?<!\\)\\\]
-    | \\begin\{
-      (?P<name>equation|align|alignat|gather|eqnarray|multline|flalign|displaymath)(?P<star>\*?)\}
-      (?P<inside>.+?) \\end\{(?P=name)(?P=star)\}
-    """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
+_OPENING = re.compile(
+    r"^```[ \t]*math[ \t]*$|^(?:```|~~~)|(?<!\\)\$\$|(?<!\\)\\\["
+    r"|\\begin\{(?:equation|align|alignat|gather|eqnarray|multline|flalign|displaymath)\*?\}",
+    re.MULTILINE,
 )
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 
@@ -53,11 +47,12 @@ def equations_of(text: str) -> list[Found]:
     headings = [
         (m.start(), _plain(m["mark"] or m["tex"])) for m in _HEADING.finditer(_without_code(text))
     ]
+    places = [at for at, _ in headings]
     found: list[Found] = []
     for start, latex in _pieces(text):
         if not re.search(r"=|\\sim|\\equiv|\\leftarrow|\\gets", latex):
             continue
-        above = [title for at, title in headings if at < start]
+        above = bisect.bisect_left(places, start)
         problem, names = "", tuple[str, ...]()
         try:
             rows, _ = parse_latex(latex)
@@ -67,22 +62,35 @@ def equations_of(text: str) -> list[Found]:
         except LatexError as error:
             problem = error.message
         line = text.count("\n", 0, start) + 1
-        heading = above[-1] if above else ""
+        heading = headings[above - 1][1] if above else ""
         found.append(Found(len(found) + 1, line, heading, latex, names, problem))
     return found
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """The places and texts of what is set as an equation."""
-    for m in _EQUATION.finditer(text):
-        for group in ("block", "dollars", "square", "inside"):
-            if m[group] is not None:
-                latex = m[group]
-                if group == "inside" and m["name"] == "alignat":
-                    latex = re.sub(r"^\s*\{\d+\}", "", latex)
-                if group == "inside":  # in Markdown `%` may be text
-                    latex = _COMMENT.sub("", latex)
-                yield m.start(), latex.strip()
+    position, missing = 0, set[str]()
+    while (opening := _OPENING.search(text, position)) is not None:
+        sign = opening[0]
+        closing = _closing(sign)
+        position = opening.end()
+        end = -1 if closing in missing else text.find(closing, position)
+        if end < 0:
+            missing.add(closing)  # it is not looked for again
+            continue
+        latex = text[position:end]
+        position = end + len(closing)
+        if sign.startswith(("```", "~~~")) and not sign.rstrip().endswith("math"):
+            continue
+        if sign.startswith("\\begin"):  # in Markdown `%` may be text
+            latex = _COMMENT.sub("", re.sub(r"^\s*\{\d+\}", "", latex))
+        yield opening.start(), latex.strip()
+
+
+def _closing(sign: str) -> str:
+    if sign.startswith("\\begin"):
+        return sign.replace("\\begin", "\\end", 1)
+    return {"$$": "$$", "\\[": "\\]"}.get(sign) or f"\n{sign[:3]}"
 
 
 def _without_code(text: str) -> str:

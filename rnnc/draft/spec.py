@@ -23,6 +23,7 @@ from rnnc.syntax.names import FUNCTIONS
 from rnnc.syntax.parse import parse
 
 _SIZES = ("m", "k", "l", "p", "q", "d", "r", "s", "u", "v")  # names for sizes, in this order
+_GREEK = ("alpha", "beta", "gamma", "epsilon", "eta", "kappa", "lambda", "rho", "tau", "omega")
 _ROUNDS = 6  # a declaration may change how an equation is read, and so what is missing
 
 
@@ -59,7 +60,7 @@ class _Declared:
         """As statements; with ``open_`` the shapes are left for the equations to tell."""
         out = list(self.given)
         if self.dims:
-            out.append(f"dim    {', '.join(self.dims)}")
+            out.append(f"dim    {', '.join(sorted(self.dims, key=lambda d: d != 'n'))}")
         out += [f"axis   {a} : {n}" for a, n in self.axes.items() if (a, n) != ("t", "T")]
         for name, axes in self.inputs.items():
             index = f"[{', '.join(axes)}]" if axes else ""
@@ -265,27 +266,25 @@ def _given(model: tree.Model) -> set[str]:
 def _shapes(known: _Declared, name: str, blocks: Sequence[str]) -> list[Question]:
     """Find all shapes; give open sizes names."""
     taken = set(_names(_text(known, name, blocks, open_=True)))
-    for what, axes in known.inputs.items():
-        if axes:
-            size = _free("n" if "n" not in known.dims else f"n_{what}", taken)
-            taken.add(size)
-            known.dims.append(size)
-            known.shapes[what] = f"[{size}]"
     found = _sketched(known, name, blocks)
     questions: list[Question] = []
     called: dict[str, Size] = {}
     wanted = (*known.inputs, *known.params)
     order = [*_states(parse(Source(_text(known, name, blocks, open_=True))).models[-1])]
-    order += [n for n in found if n not in wanted] + list(wanted)
+    order += [*known.inputs, *(n for n in found if n not in wanted), *wanted]
     for what in order:
         for entry in found.get(what) or ():
             for open_ in sorted(names_of(entry), key=lambda n: (len(n), n)):
                 if open_.startswith("?") and open_ not in called:
-                    new = next((s for s in _SIZES if s not in taken), None)
+                    names = ("n", *_SIZES) if what in known.inputs else _SIZES
+                    new = next((s for s in names if s not in taken), None)
                     new = new or _free("size", taken)
                     taken.add(new)
                     known.dims.append(new)
                     called[open_] = dim(new)
+    for what in sorted(_numbers(parse(Source(_text(known, name, blocks, True))).models[-1], known)):
+        text = f"{what} is taken for a number"
+        questions.append(Question(what, text, f"param {what} : [{known.dims[0]}]"))
     for what in wanted:
         shape = found.get(what)
         if shape is None:
@@ -303,12 +302,26 @@ def _sketched(
 ) -> Mapping[str, tuple[Size, ...] | None]:
     """The shapes, with states taken for vectors, unless that contradicts the equations."""
     model = parse(Source(_text(known, name, blocks, open_=True), f"<{name}>")).models[-1]
-    vectors = {*(_states(model) or _defined(model)), *known.inputs}
-    try:
-        found = sketch(model, vectors - set(known.shapes))
-    except SpecError:
-        return sketch(model)
-    return found if None not in found.values() else sketch(model)
+    numbers = _numbers(model, known)
+    for vectors in ({*(_states(model) or _defined(model)), *known.inputs}, {*known.inputs}):
+        try:
+            found = sketch(model, vectors - numbers, numbers)
+        except SpecError:
+            continue
+        if None not in found.values():
+            return found
+    return sketch(model, (), numbers)
+
+
+def _numbers(model: tree.Model, known: _Declared) -> set[str]:
+    """Parameters that are numbers more likely than anything else: ``\\alpha`` and what is taken
+    from 1."""
+    found = {n for n in known.params if n in _GREEK}
+    for node in _walk(model.statements):
+        match node:
+            case tree.Binary(op="-", left=tree.Number(value=1), right=tree.Name(name=name)):
+                found.add(name)
+    return found & set(known.params)
 
 
 def _states(model: tree.Model) -> tuple[str, ...]:
@@ -336,7 +349,7 @@ def _names(text: str) -> Iterator[str]:
     """All words of a text; what is a size must be called otherwise."""
     model = parse(Source(text)).models[-1]
     for node in _walk(model.statements):
-        for word in ("name", "function"):
+        for word in ("name", "function", "length"):
             found = getattr(node, word, None)
             if isinstance(found, str):
                 yield found

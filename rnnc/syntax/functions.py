@@ -45,8 +45,8 @@ def name_functions(
             place = Span(f.span.source, start, f.span.end)
             diagnostics.append(Diagnostic("RNN013", message, place, hint=hint))
         elif f.name in values:
-            labels = (Label(values[f.name], "here it is a value"),)
-            message = f"`{f.name}` is a function and a value"
+            labels = (Label(values[f.name], "here it is something else"),)
+            message = f"`{f.name}` is a function and something else"
             diagnostics.append(Diagnostic("RNN011", message, f.span, labels))
         known.setdefault(f.name, f)
     functions = {name: f.function for name, f in known.items()}
@@ -63,6 +63,12 @@ def _named(s: tree.Statement) -> Iterator[tuple[str, Span]]:
             yield item.name, item.span
         case tree.Equation(left=left):
             yield from ((x.name, x.span) for x in left)
+        case tree.DimStatement(dims=dims):
+            yield from ((d.name, d.span) for d in dims)
+        case tree.LayerStatement(name=name, span=span):
+            yield name, span
+        case tree.UseStatement(names=names):
+            yield from ((n.name, n.span) for n in names)
 
 
 def _renamed(part: Any, functions: Mapping[str, str]) -> Any:

@@ -175,7 +175,7 @@ def _comment_blocks(source: Source, pieces: Scan) -> dict[int, str]:
         if comment.alone:
             line = source.position(comment.start)[0]
             text = source.text[comment.start + 1 : comment.end].rstrip()
-            block = blocks.pop(line - 1, [])
+            block = blocks.pop(line, None) or blocks.pop(line - 1, [])  # `\\r` ends a line, too
             block.append(text.removeprefix(" "))
             blocks[line] = block
     return {line: "\n".join(block) for line, block in blocks.items()}

@@ -140,7 +140,7 @@ class Teller:
                 owner = left.variable
                 known = owner is not None and owner.role == "param"
                 called = owner.name if owner and set(name) & set("\\{}") else name  # of LaTeX
-            hint = f"declare it so: {called} : {used}" if known else ""
+                hint = f"declare it so: {called} : {used}" if known else ""
             return left.span, message, hint or None
         return node.span, "these cannot be multiplied", None
 

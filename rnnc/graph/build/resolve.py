@@ -210,7 +210,7 @@ class Resolver(Calls):
                 # from the right: A B x is two matrix-vector products
                 node = self.node(factors[-1])
                 for factor in reversed(factors[:-1]):
-                    place = factor.span.to(span)
+                    place = span if factor is factors[0] else factor.span.to(span)
                     left = self.node(factor)
                     node = whole_node("product", place, left, node, entries=expr.entries)
                 return node

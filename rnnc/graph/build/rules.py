@@ -79,6 +79,7 @@ def _check_power(self: Inference, node: Node) -> None:
 def _product(self: Inference, node: Node) -> None:
     left, right = node.args
     a, b, r = self.shape(left), self.shape(right), self.shape(node)
+    _check_order(node, a)
     if a == () or b == ():
         other, shape = (right, b) if a == () else (left, a)
         if shape is not None:
@@ -113,6 +114,19 @@ def _product(self: Inference, node: Node) -> None:
         raise Mismatch("RNN032")
     else:
         raise Mismatch("RNN031")
+
+
+def _check_order(node: Node, shape: Shape | None) -> None:
+    """``u^\\top v w`` and ``W x z``: which product comes first makes a difference."""
+    left, right = node.args
+    if not node.attrs["entries"] or right.op != "product" or not right.is_entries or not shape:
+        return
+    bare = not right.span.text.startswith(("(", "[", "\\left", "{"))
+    if bare and (left.is_row or len(shape) == 2):
+        u, v, w = (short(n.span.text) for n in (left, *right.args))
+        message = f"`{short(node.span.text)}` can mean two things"
+        hint = f"write ({u} {v}) {w}, or {u} ({v} \\odot {w})"
+        raise Mismatch("RNN032", message, node.span, hint)
 
 
 def _transpose(self: Inference, node: Node) -> None:

@@ -17,10 +17,12 @@ from rnnc.syntax import tree
 _OPEN = ("RNN034", "RNN035")
 
 
-def sketch(model: tree.Model, vectors: Container[str] = ()) -> dict[str, Shape | None]:
+def sketch(
+    model: tree.Model, vectors: Container[str] = (), numbers: Container[str] = ()
+) -> dict[str, Shape | None]:
     """The shape of every value of a model without layers; sizes that nothing tells are dims called
     ``?1``, ``?2``, and so on, and what is not known at all is None. Some values are taken to be
-    ``vectors``.
+    ``vectors``, and others ``numbers``.
 
     Raises SpecError with what is wrong but for that.
     """
@@ -37,6 +39,8 @@ def sketch(model: tree.Model, vectors: Container[str] = ()) -> dict[str, Shape |
     for v in scope.variables.values():
         if v.name in vectors:
             v.shape = (inference.new_size(),)
+        elif v.name in numbers:
+            v.shape = ()
     inference.run()
     problems.found = [d for d in problems.found if d.code not in _OPEN]
     problems.stop()

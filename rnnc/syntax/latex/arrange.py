@@ -20,13 +20,14 @@ from lark import Token
 
 from rnnc.syntax.latex import commands
 from rnnc.syntax.latex.rows import environments, rows
-from rnnc.syntax.latex.tokens import CLOSERS, MAX_NESTING, PAIRS, VALUES, LatexError, fail, made
+from rnnc.syntax.latex.tokens import CLOSERS, PAIRS, VALUES, LatexError, fail, made
 from rnnc.syntax.names import normalise_name
 
 MAX_TOKENS = 5_000
 
 _SWITCHES = ("rm", "it", "sf", "tt", "bf", "cal")
-_PREFIXES = ("LNOT", "SUM", "FONT", "ACCENT", "FRAC", "SQRT")
+_PREFIXES = ("LNOT", "SUM", "FRAC", "SQRT", "LOR", "LAND")
+MAX_PREFIXES = 60
 _LENGTHS = ("pt", "em", "ex", "mm", "cm", "in", "px")
 _CONDITION = ("if", "when", "for", "where", "with", "as")
 _OTHERWISE = ("otherwise", "else", "otherwise.", "others", "elsewhere")
@@ -303,15 +304,19 @@ def _arguments(tokens: Iterable[Token]) -> Iterator[Token]:
     """What stands without braces after ``_``, ``^`` or an accent is a single letter or digit."""
     wanted = 0  # arguments that are still to come
     outside: list[int] = []  # those of the brackets around
-    chain = 0  # signs that stand before what they act on
+    chain = stacked = 0  # signs that stand before what they act on
     before = ""
     for token in tokens:
         kind = token.type
-        chain = chain + 1 if kind in _PREFIXES else 0 if kind in VALUES else chain
-        if chain > MAX_NESTING:
-            raise fail(f"more than {MAX_NESTING} signs wait for what they act on", token)
+        chain = 0 if kind == "NEWROW" else chain + (kind in _PREFIXES)
+        if chain > MAX_PREFIXES:
+            hint = "split it into several equations"
+            raise fail(f"more than {MAX_PREFIXES} signs that nest stand here", token, hint)
         if kind == before == "NUMBER" and not wanted:
             raise fail("an operator is missing between the numbers", token)
+        stacked = stacked + 1 if kind in ("FONT", "ACCENT") else 0
+        if stacked > 8:
+            raise fail("more than 8 accents and fonts stand on one letter", token)
         before = kind
         if wanted and kind in ("LPAR", "MINUS"):
             hint = "write braces around it: h^{(t-1)}, h_{t-1}, x^{-1}"

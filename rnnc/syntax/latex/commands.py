@@ -35,7 +35,7 @@ FONTS = frozenset(
     )
 )
 _SIGNS = {
-    "ENTRIES": ("odot", "circ", "otimes"),
+    "ENTRIES": ("odot", "circ"),
     "STAR": ("times", "ast"),
     "SLASH": ("div",),
     "MOD": ("bmod", "mod"),
@@ -101,6 +101,7 @@ FOREIGN = {
     "prod": "a product over steps is \\exp(\\sum_t \\log(…))",
     "int": "sums over the steps of an axis are \\sum_t",
     "mid": "p(y | x) is a distribution: y_t \\sim \\mathrm{categorical}(p_t)",
+    "otimes": "by entries it is a \\odot b, the outer product a b^\\top",
     "oplus": "vectors are joined as [a; b]",
     "Vert": "a norm is written \\lVert x \\rVert",
     "vert": "an absolute value is written \\lvert x \\rvert",

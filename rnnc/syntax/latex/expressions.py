@@ -199,8 +199,15 @@ class Expressions(Products):
         """Factors side by side: calls, lookups and products."""
         self._check_length(mark, factors)
         units = list(self.units(factors))
+        self._check_length(mark, units)
         if len(factors) == 2 and (known := self._known_product(mark, *factors)) is not None:
             return known
+        first = factors[0]
+        if isinstance(first, marks.Fraction) and first.inline and len(factors) > 1:
+            number = isinstance(first.bottom, marks.Sign) and first.bottom.kind == "number"
+            if not number and not isinstance(factors[1], marks.Total):
+                text = self.span(first).text
+                self.note(first, f"`{text}` is a fraction, and what follows not below the line")
         return self.joined(units, mark)
 
     def _bracket(self, mark: marks.Bracket) -> tree.Expr:

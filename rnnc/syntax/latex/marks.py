@@ -71,8 +71,11 @@ class Fence(Mark):
 
 @dataclass(frozen=True, slots=True)
 class Fraction(Mark):
+    """``inline`` tells that it was written with a slash."""
+
     top: Mark
     bottom: Mark
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from threading import Lock
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer_NonRecursive
@@ -20,6 +21,9 @@ _COMPARE = {
     **{"lt": "<", "gt": ">", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">="},
     **{"geqslant": ">=", "ne": "!=", "neq": "!="},
 }
+
+
+_LOCK = Lock()
 
 
 @cache
@@ -41,8 +45,11 @@ def parse_latex(text: str) -> tuple[tuple[marks.Row, ...], tuple[tuple[int, int]
     :raises LatexError: it cannot be read.
     """
     parser = grammar()
+    arranged = cast(Arrange, parser.options.postlex)
     try:
-        parsed = parser.parse(text)
+        with _LOCK:  # the parser's `Arrange` is the same for all
+            parsed = parser.parse(text)
+            unread = tuple(arranged.unread)
     except UnexpectedToken as error:
         raise _unexpected(text, error) from None
     except UnexpectedCharacters as error:
@@ -62,8 +69,7 @@ def parse_latex(text: str) -> tuple[tuple[marks.Row, ...], tuple[tuple[int, int]
         rows = cast("tuple[marks.Row, ...]", Marks(text).transform(parsed))
     except VisitError as error:
         raise error.orig_exc from None
-    arranged = cast(Arrange, parser.options.postlex)
-    return rows, tuple(arranged.unread)
+    return rows, unread
 
 
 def _unexpected(text: str, error: UnexpectedToken) -> LatexError:
@@ -174,11 +180,8 @@ class Marks(Transformer_NonRecursive):  # type: ignore[type-arg]
         signs = {"ENTRIES": "⊙", "STAR": "*", "SLASH": "/", "MOD": "%"}
         rest = _mark(rest)
         first = _mark(first)
-        if _is_number(first) and sign.type == "SLASH" and isinstance(rest, marks.Product):
-            below, *factors = rest.factors
-            if _is_number(below):  # `1/2 x` is a half of x
-                half = marks.Fraction(first.start, below.end, first, below)
-                return marks.Product(*_extent(parts), (half, *factors))
+        if sign.type == "SLASH" and (made := _divided(first, rest)) is not None:
+            return made
         if isinstance(rest, marks.Times) and rest.signs[0] != "·":
             found = (first, *rest.parts), (signs[sign.type], *rest.signs)
         else:
@@ -331,8 +334,30 @@ def _extent(parts: list[Any]) -> tuple[int, int]:
     return start or 0, end or 0
 
 
-def _is_number(mark: marks.Mark) -> bool:
-    return isinstance(mark, marks.Sign) and mark.kind == "number"
+def _divided(top: marks.Mark, rest: marks.Mark) -> marks.Mark | None:
+    """``1/T \\sum_t x``, ``a/b \\cdot c``: the first factor alone stands below the line."""
+    extent = top.start, rest.end
+    if isinstance(rest, marks.Times) and rest.signs[0] == "·":
+        first = _divided(top, rest.parts[0])
+        first = first or marks.Fraction(top.start, rest.parts[0].end, top, rest.parts[0], True)
+        return marks.Times(*extent, (first, *rest.parts[1:]), rest.signs)
+    if not isinstance(rest, marks.Product):
+        return None
+    count = 1  # with its brackets: f(x)
+    while count < len(rest.factors) and _is_bracket(rest.factors[count]):
+        count += 1
+    if count == len(rest.factors):
+        return None
+    below = rest.factors[0]
+    if count > 1:
+        below = marks.Product(below.start, rest.factors[count - 1].end, rest.factors[:count])
+    fraction = marks.Fraction(top.start, below.end, top, below, True)
+    return marks.Product(*extent, (fraction, *rest.factors[count:]))
+
+
+def _is_bracket(mark: marks.Mark) -> bool:
+    body = mark.body if isinstance(mark, marks.Scripted) else mark
+    return isinstance(body, marks.Bracket) and body.kind in ("(", "[")
 
 
 def _primes(token: Token) -> int:

@@ -377,7 +377,8 @@ class Products(ABC):
         if bracket.kind == "[" and len(bracket.items) == 1 and known and _is_row(bracket.items[0]):
             return tree.Indexed(name, self._items(bracket), span=span)
         steps = self.scripts.steps(bracket)
-        if steps is not None and not known and steps[1]:
+        counted = steps is not None and len(steps[0]) == len(self.names.varying.get(name, ()))
+        if steps is not None and not known and (steps[1] or counted):
             found.steps = steps[0]
             return self._value(found, unit.mark, span)
         if bracket.kind == "[":

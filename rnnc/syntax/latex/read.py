@@ -126,6 +126,11 @@ class _Reading:
                 if not settled:
                     rest.append(equation)
             waiting = rest
+        for equation in self._equations():  # once, so that the order of equations is no matter
+            self.block = equation.block
+            with suppress(LatexError):
+                self.reader.read(equation.item.sides[1])
+        self.reader.scripts.fonts.clear()
         self.quiet = False
 
     def _equations(self) -> Iterator[_Equation]:
@@ -375,7 +380,9 @@ class _Reading:
         letter = letter_of(mark)
         if letter is None or letter.base != "L":
             return None
+        fonts, self.reader.scripts.fonts = self.reader.scripts.fonts, {}
         name = self.reader.scripts.read(replace(letter, font=""), mark, left=True)
+        self.reader.scripts.fonts = fonts  # a loss is no value that a font tells from others
         return None if name.steps else f"loss {name.name.removeprefix('L').lstrip('_')}"
 
     def _left(self, mark: marks.Mark) -> tree.Left | None:
