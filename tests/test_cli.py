@@ -324,6 +324,7 @@ def test_check_json(rnn):
     assert first["parameters"] == 0
     assert second == {
         "file": "open.rnn",
+        "notes": [],
         "model": "Second",
         "dims": {"n": None, "m": 4},
         "parameters": None,

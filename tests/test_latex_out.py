@@ -21,7 +21,7 @@ from rnnc.graph.latex import latex_spec
 from rnnc.graph.show import show_system
 from rnnc.passes.textbook import symbols
 
-EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "15"))
 TRAINED = [n for n, file in rnnc.library().items() if file.parent.name != "optim"]
 RANDOM = settings(
     max_examples=EXAMPLES,

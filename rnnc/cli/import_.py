@@ -69,7 +69,7 @@ def import_(
     from rnnc.draft.document import equations_of
 
     text = _read(document)
-    found = equations_of(text)
+    found = equations_of(text, tex=document.suffix.lower() in (".tex", ".ltx", ".latex"))
     if not found:
         hint = "these stand in $$ … $$, \\[ … \\], or \\begin{equation} … \\end{equation}"
         raise UsageError(f"there are no display equations in {document}; {hint}")
@@ -84,6 +84,9 @@ def import_(
     keep_apart(output, str(document))
     if output.suffix.lower() != ".rnn":
         raise UsageError(f"{output.name} does not end in .rnn, and this is a spec")
+    if output.exists():
+        hint = "choose another name, or remove it first"
+        raise UsageError(f"{output} exists, perhaps with answers of yours in it; {hint}")
     _write(chosen, document, output, declared, model, format_)
 
 

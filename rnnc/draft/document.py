@@ -22,9 +22,12 @@ _HEADING = re.compile(
     re.MULTILINE,
 )
 _OPENING = re.compile(
-    r"^```[ \t]*math[ \t]*$|^(?:```|~~~)|(?<!\\)\$\$|(?<!\\)\\\["
+    r"^(?:```|~~~)[ \t]*math[ \t]*$|^(?:```|~~~)|(?<!\\)\$\$|(?<!\\)\\\["
     r"|\\begin\{(?:equation|align|alignat|gather|eqnarray|multline|flalign|displaymath)\*?\}",
     re.MULTILINE,
+)
+_REMARK = re.compile(
+    r"<!--.*?-->|\\begin\{(verbatim|lstlisting)\}.*?\\end\{\1\}|(?<!`)`[^`\n]+`(?!`)", re.DOTALL
 )
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 
@@ -42,8 +45,12 @@ class Found:
     problem: str = ""
 
 
-def equations_of(text: str) -> list[Found]:
-    """The equations of a document, in order; what has no ``=`` is none."""
+def equations_of(text: str, tex: bool = False) -> list[Found]:
+    """The equations of a document, in order; what has no ``=`` is none, nor is what stands in
+    comments (in those of LaTeX if it is ``tex``) and in code."""
+    text = _REMARK.sub(_blank, text)
+    if tex:
+        text = _COMMENT.sub(_blank, text)
     headings = [
         (m.start(), _plain(m["mark"] or m["tex"])) for m in _HEADING.finditer(_without_code(text))
     ]
@@ -93,12 +100,14 @@ def _closing(sign: str) -> str:
     return {"$$": "$$", "\\[": "\\]"}.get(sign) or f"\n{sign[:3]}"
 
 
+def _blank(found: re.Match[str]) -> str:
+    """As many spaces and lines."""
+    return re.sub(r"[^\n]", " ", found[0])
+
+
 def _without_code(text: str) -> str:
     """The text with code blocks blanked, whose `#` begin comments."""
-    return re.sub(
-        r"^(```|~~~).*?^\1", lambda m: re.sub(r"[^\n]", " ", m[0]), text,
-        flags=re.DOTALL | re.MULTILINE,
-    )  # fmt: skip
+    return re.sub(r"^(```|~~~).*?^\1", _blank, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _plain(title: str) -> str:

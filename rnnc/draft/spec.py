@@ -61,10 +61,10 @@ class _Declared:
         out = list(self.given)
         if self.dims:
             out.append(f"dim    {', '.join(sorted(self.dims, key=lambda d: d != 'n'))}")
-        out += [f"axis   {a} : {n}" for a, n in self.axes.items() if (a, n) != ("t", "T")]
         for name, axes in self.inputs.items():
             index = f"[{', '.join(axes)}]" if axes else ""
             out.append(f"input  {name}{index} : {self.shapes.get(name, 'any')}")
+        out += [f"axis   {a} : {n}" for a, n in self.axes.items() if (a, n) != ("t", "T")]
         if open_:
             out += [f"param  {name}" for name in self.params]
         else:
@@ -384,5 +384,20 @@ def _open_questions(known: _Declared, model: tree.Model) -> list[Question]:
         questions.append(Question(name, text, f"function {name} = sigmoid"))
     if not any(isinstance(s, tree.TargetStatement | tree.LossStatement) for s in model.statements):
         text = "what is it trained on? It has no target and no loss"
-        questions.append(Question("", text, "target y[t] : index(k) ~ categorical(p[t])"))
+        names = _defined(model) | {*known.inputs, *known.params, *known.dims}
+        label = "y" if "y" not in names else "label"
+        size = next(s for s in ("k", "classes") if s not in names - set(known.dims))
+        answer = f"target {label}{_last(model)}"
+        questions.append(Question("", text, answer.replace("SIZE", size)))
     return questions
+
+
+def _last(model: tree.Model) -> str:
+    """How a target of the last equation that no other reads is written."""
+    equations = [s for s in model.statements if isinstance(s, tree.Equation)]
+    read = {n.name for s in equations for n in _walk(s.right)
+            if isinstance(n, tree.Name | tree.Indexed)}  # fmt: skip
+    lefts = [x for s in equations for x in s.left if x.name not in read] or [equations[-1].left[0]]
+    index = ", ".join(i.name for i in lefts[-1].index if isinstance(i, tree.Name))
+    steps = f"[{index}]" if index else ""
+    return f"{steps} : index(SIZE) ~ categorical({lefts[-1].name}{steps})"

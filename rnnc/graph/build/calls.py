@@ -128,6 +128,8 @@ class Calls(ABC):
         hint = FOREIGN_FUNCTIONS.get(name) or suggestion(name, [*FUNCTIONS, *self.scope.variables])
         if hint is None and len(expr.args) == 1:
             hint = f"if `{name}` is a matrix, declare it: param {name} : [m, n]"
+            if not name[0].isupper() or len(name) > 1:
+                hint = f"if papers call a function so, say which it is: function {name} = tanh"
         return self.fail("RNN013", f"unknown function `{name}`", span, hint)
 
 

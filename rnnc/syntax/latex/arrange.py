@@ -15,6 +15,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from lark import Token
 
@@ -55,13 +56,24 @@ class Arrange:
             if len(tokens) > MAX_TOKENS:
                 raise fail(f"an equation has at most {MAX_TOKENS:,} words and signs", token)
         self.unread = []
-        signs = list(_translated(_without_invisible(tokens)))
+        signs = _without_outer(list(_translated(_without_invisible(tokens))))
         arranged = rows(list(environments(_fenced(signs))), self.unread)
         if not arranged:
             raise LatexError("an equation is missing", 0, 0, "write it between `$$` and `$$`")
         if arranged[0].type == "EQUALS":
             raise fail("the left side of the equation is missing", arranged[0], "write h_t = …")
         yield from _arguments(arranged)
+
+
+def _without_outer(tokens: list[Token]) -> list[Token]:
+    """Without braces around the whole, ``{{\\begin{aligned} … \\end{aligned}}}``."""
+    while tokens and tokens[0].type == "LBRACE":
+        steps = ((t.type == "LBRACE") - (t.type == "RBRACE") for t in tokens)
+        closed = [i for i, depth in enumerate(accumulate(steps)) if not depth]
+        if closed[:1] != [len(tokens) - 1]:
+            break
+        tokens = tokens[1:-1]
+    return tokens
 
 
 # ---------------------------------------------------------------- commands

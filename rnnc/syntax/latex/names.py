@@ -45,8 +45,7 @@ class Names:
             return self.functions[name]
         if name in self.known:
             return None
-        plain = name.lower()
-        plain = _SPELLINGS.get(plain, plain)
+        plain = _SPELLINGS.get(name) or name.lower()  # LN is no ln
         return plain if plain in FUNCTIONS else None
 
 

@@ -86,10 +86,8 @@ class _Reading:
             out = [self._observed(s) for s in out]
         if self.names.fresh:
             place = next(s.span for s in self.statements if isinstance(s, tree.LatexStatement))
-            out = [
-                *(tree.AxisStatement(a, n, None, span=place) for a, n in self.names.fresh.items()),
-                *out,
-            ]
+            fresh = self.names.fresh.items()  # last, so that others name the length
+            out += [tree.AxisStatement(a, n, None, span=place) for a, n in fresh]
         for name, (_, _, span) in self.distributions.items():
             message = f"`{name}` is no target of this model, or has a distribution already"
             hint = f"declare it: target {name}[t] : index(k)"

@@ -51,8 +51,10 @@ def environments(tokens: list[Token]) -> Iterator[Token]:
             system = True
             continue
         if kind == "BEGIN":
-            if token == "array":
+            if token in ("array", "alignat", "alignedat"):
                 i += _columns(tokens, i)
+            if [t.type for t in tokens[i : i + 3]] == ["LSQB", "LETTERS", "RSQB"]:
+                i += 3 if tokens[i + 1] in ("t", "b", "c") else 0  # \\begin{aligned}[t]
             lines = last is None and (system or _has_equations(tokens, i))
             token = _begun(token, lines, system)
             kind, system = token.type, False
