@@ -301,7 +301,7 @@ def test_what_is_guessed(rnn: Runner) -> None:
 
 
 ANSWERS = [
-    (OPEN, ["function f = relu"], {"g", ""}, {}),
+    (r"$$ h_t = \lambda h_{t-1} + W x_t $$", [], {"lambda", ""}, {"lambda": "[]"}),
     (OPEN, ["function f = relu\nfunction g = sigmoid"], {""}, {}),
     (OPEN, ["loss L = sum(o[T])"], {"f", "g"}, {}),
     (OPEN, ["target y[t] : index(K) ~ categorical(o[t])"], {"f", "g"}, {"V": "[K, m]"}),

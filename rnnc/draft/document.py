@@ -17,8 +17,8 @@ from rnnc.syntax.latex.read import defined_names
 from rnnc.syntax.latex.tokens import LatexError
 
 _HEADING = re.compile(
-    r"^[ ]{0,3}\#{1,6}[ \t]+(?P<mark>.+?)[ \t]*\#*[ \t]*$"
-    r"|\\(?:chapter|(?:sub)*section|paragraph)\*?\s*\{(?P<tex>[^{}]*)\}",
+    r"^ {0,3}#{1,6}[ \t]+(?P<mark>[^\n]+)$"
+    r"|\\(?:chapter|(?:sub)*section|paragraph)\*?\s*\{(?P<tex>[^{}]{0,200})\}",
     re.MULTILINE,
 )
 _OPENING = re.compile(
@@ -26,9 +26,12 @@ _OPENING = re.compile(
     r"|\\begin\{(?:equation|align|alignat|gather|eqnarray|multline|flalign|displaymath)\*?\}",
     re.MULTILINE,
 )
-_REMARK = re.compile(
-    r"<!--.*?-->|\\begin\{(verbatim|lstlisting)\}.*?\\end\{\1\}|(?<!`)`[^`\n]+`(?!`)", re.DOTALL
+_REMARKS = (
+    ("<!--", "-->"),
+    ("\\begin{verbatim}", "\\end{verbatim}"),
+    ("\\begin{lstlisting}", "\\end{lstlisting}"),
 )
+_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 
 
@@ -48,7 +51,9 @@ class Found:
 def equations_of(text: str, tex: bool = False) -> list[Found]:
     """The equations of a document, in order; what has no ``=`` is none, nor is what stands in
     comments (in those of LaTeX if it is ``tex``) and in code."""
-    text = _REMARK.sub(_blank, text)
+    for opening, closing in _REMARKS:
+        text = _without(text, opening, closing)
+    text = _CODE.sub(_blank, text)
     if tex:
         text = _COMMENT.sub(_blank, text)
     headings = [
@@ -105,12 +110,26 @@ def _blank(found: re.Match[str]) -> str:
     return re.sub(r"[^\n]", " ", found[0])
 
 
+def _without(text: str, opening: str, closing: str) -> str:
+    """The text with what stands between two marks blanked."""
+    out, position = [], 0
+    while (start := text.find(opening, position)) >= 0:
+        end = text.find(closing, start)
+        if end < 0:
+            break
+        end += len(closing)
+        out += [text[position:start], re.sub(r"[^\n]", " ", text[start:end])]
+        position = end
+    return "".join([*out, text[position:]])
+
+
 def _without_code(text: str) -> str:
     """The text with code blocks blanked, whose `#` begin comments."""
     return re.sub(r"^(```|~~~).*?^\1", _blank, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _plain(title: str) -> str:
-    """A heading without links and emphasis."""
+    """A heading without links and emphasis, not too long."""
+    title = " ".join(title[:200].split()).rstrip("# ")
     title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
-    return re.sub(r"[*_`]{1,3}(\S.*?\S|\S)[*_`]{1,3}", r"\1", title).strip()
+    return re.sub(r"(?<!\w)[*_]{1,3}(\S[^*_]*)[*_]{1,3}(?!\w)", r"\1", title).strip()

@@ -386,7 +386,7 @@ def _open_questions(known: _Declared, model: tree.Model) -> list[Question]:
         text = "what is it trained on? It has no target and no loss"
         names = _defined(model) | {*known.inputs, *known.params, *known.dims}
         label = "y" if "y" not in names else "label"
-        size = next(s for s in ("k", "classes") if s not in names - set(known.dims))
+        size = "k" if "k" not in names - set(known.dims) else "classes"
         answer = f"target {label}{_last(model)}"
         questions.append(Question("", text, answer.replace("SIZE", size)))
     return questions
@@ -395,6 +395,8 @@ def _open_questions(known: _Declared, model: tree.Model) -> list[Question]:
 def _last(model: tree.Model) -> str:
     """How a target of the last equation that no other reads is written."""
     equations = [s for s in model.statements if isinstance(s, tree.Equation)]
+    if not equations:
+        return "[t] : index(SIZE) ~ categorical(p[t])"
     read = {n.name for s in equations for n in _walk(s.right)
             if isinstance(n, tree.Name | tree.Indexed)}  # fmt: skip
     lefts = [x for s in equations for x in s.left if x.name not in read] or [equations[-1].left[0]]
