@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 
 from rnnc.draft.document import Found
 from rnnc.graph.build.sketch import sketch
 from rnnc.graph.types import Size, dim, names_of, substitute
-from rnnc.source import Source, Span, SpecError, UsageError
+from rnnc.source import Source, SpecError, UsageError
 from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.parse import parse_latex
 from rnnc.syntax.latex.scripts import letter_of
 from rnnc.syntax.names import FUNCTIONS
 from rnnc.syntax.parse import parse
+from rnnc.syntax.walk import nodes as walk
 
 _SIZES = ("m", "k", "l", "p", "q", "d", "r", "s", "u", "v")  # names for sizes, in this order
 _GREEK = ("alpha", "beta", "gamma", "epsilon", "eta", "kappa", "lambda", "rho", "tau", "omega")
@@ -91,7 +92,7 @@ def draft(found: Sequence[Found], name: str, source: str, declared: Iterable[str
     known = _Declared(tuple(declared))
     known.axes = _axes_in(blocks)
     model = _declare(known, name, blocks)
-    questions = _shapes(known, name, blocks)
+    questions = _shapes(known, model)
     questions += _open_questions(known, model)
     body = "\n".join(_block(latex) for latex in blocks)
     comment = "\n".join(f"# {line}".rstrip() for line in _comment(found, source, questions))
@@ -128,7 +129,7 @@ def _axes_in(blocks: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for latex in blocks:
         rows, _ = parse_latex(latex)
-        for mark in _walk(rows):
+        for mark in walk(rows):
             if isinstance(mark, marks.Total):
                 below = [i for s in mark.scripts if not s.above for i in s.items]
                 above = [i for s in mark.scripts if s.above for i in s.items]
@@ -161,25 +162,13 @@ def _plain(mark: marks.Mark) -> str | None:
     return "_".join([letter.base, *words])
 
 
-def _walk(part: object) -> Iterator[object]:
-    stack = [part]
-    while stack:
-        node = stack.pop()
-        yield node
-        if isinstance(node, tuple):
-            stack += reversed(node)
-        elif is_dataclass(node) and not isinstance(node, Span | type):
-            stack += [getattr(node, f.name) for f in reversed(fields(node))]
-
-
 def _declare(known: _Declared, name: str, blocks: Sequence[str]) -> tree.Model:
     """Declare all that is missing; reading goes on until nothing more is."""
     for _ in range(_ROUNDS):
-        source = Source(_text(known, name, blocks, open_=True), f"<{name}>")
-        model = parse(source).models[-1]
+        model = _parsed(known, name, blocks)
         missing = _missing(model, known)
         if not missing:
-            break
+            return model
         for kind, what, axes in missing:
             if kind == "function":
                 known.functions[what] = _guessed_function(model, what)
@@ -189,7 +178,12 @@ def _declare(known: _Declared, name: str, blocks: Sequence[str]) -> tree.Model:
                 known.inputs[what] = axes
             else:
                 known.params.append(what)
-    return model
+    return _parsed(known, name, blocks)
+
+
+def _parsed(known: _Declared, name: str, blocks: Sequence[str]) -> tree.Model:
+    text = _text(known, name, blocks, open_=True)
+    return parse(Source(text, f"<{name}>")).models[-1]
 
 
 def _missing(model: tree.Model, known: _Declared) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -198,11 +192,11 @@ def _missing(model: tree.Model, known: _Declared) -> list[tuple[str, str, tuple[
     axes = {**known.axes, "t": "T"}
     steps = {*axes, *axes.values(), "pi", "inf", "training", "batch"}
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for node in _walk(model.statements):  # sizes in what the user declared
+    for node in walk(model.statements):  # sizes in what the user declared
         if isinstance(node, tree.ShapeType | tree.IndexType):
-            sizes = {n.name for n in _walk(node) if isinstance(n, tree.Name)} - given - steps
+            sizes = {n.name for n in walk(node) if isinstance(n, tree.Name)} - given - steps
             found |= dict.fromkeys(sizes, ("dim", ()))
-    nodes = [n for s in model.statements for e in _expressions(s) for n in _walk(e)]
+    nodes = [n for s in model.statements for e in _expressions(s) for n in walk(e)]
     values = {n.name for n in nodes if isinstance(n, tree.Name | tree.Indexed)}
     for node in nodes:
         if isinstance(node, tree.Call) and node.function not in FUNCTIONS | given:
@@ -214,7 +208,7 @@ def _missing(model: tree.Model, known: _Declared) -> list[tuple[str, str, tuple[
                 case (_, tree.Name(name=other)) if is_function and other not in given:
                     found[other] = ("input", ())  # what a loss compares with
         elif isinstance(node, tree.Indexed) and node.name not in given:
-            over = [n.name for i in node.index for n in _walk(i) if isinstance(n, tree.Name)]
+            over = [n.name for i in node.index for n in walk(i) if isinstance(n, tree.Name)]
             if over and all(a in axes for a in over):
                 found[node.name] = ("input", tuple(over))
         elif isinstance(node, tree.Name) and node.name not in given | steps:
@@ -263,15 +257,15 @@ def _given(model: tree.Model) -> set[str]:
 # ---------------------------------------------------------------- shapes
 
 
-def _shapes(known: _Declared, name: str, blocks: Sequence[str]) -> list[Question]:
+def _shapes(known: _Declared, model: tree.Model) -> list[Question]:
     """Find all shapes; give open sizes names."""
-    taken = set(_names(_text(known, name, blocks, open_=True)))
-    found = _sketched(known, name, blocks)
+    taken = set(_names(model))
+    numbers = _numbers(model, known)
+    found = _sketched(known, model, numbers)
     questions: list[Question] = []
     called: dict[str, Size] = {}
     wanted = (*known.inputs, *known.params)
-    order = [*_states(parse(Source(_text(known, name, blocks, open_=True))).models[-1])]
-    order += [*known.inputs, *(n for n in found if n not in wanted), *wanted]
+    order = [*_states(model), *known.inputs, *(n for n in found if n not in wanted), *wanted]
     for what in order:
         for entry in found.get(what) or ():
             for open_ in sorted(names_of(entry), key=lambda n: (len(n), n)):
@@ -282,9 +276,9 @@ def _shapes(known: _Declared, name: str, blocks: Sequence[str]) -> list[Question
                     taken.add(new)
                     known.dims.append(new)
                     called[open_] = dim(new)
-    for what in sorted(_numbers(parse(Source(_text(known, name, blocks, True))).models[-1], known)):
+    for what in sorted(numbers):
         text = f"{what} is taken for a number"
-        questions.append(Question(what, text, f"param {what} : [{known.dims[0]}]"))
+        questions.append(Question(what, text, f"param {what} : [{next(iter(known.dims), 'm')}]"))
     for what in wanted:
         shape = found.get(what)
         if shape is None:
@@ -298,11 +292,9 @@ def _shapes(known: _Declared, name: str, blocks: Sequence[str]) -> list[Question
 
 
 def _sketched(
-    known: _Declared, name: str, blocks: Sequence[str]
+    known: _Declared, model: tree.Model, numbers: set[str]
 ) -> Mapping[str, tuple[Size, ...] | None]:
     """The shapes, with states taken for vectors, unless that contradicts the equations."""
-    model = parse(Source(_text(known, name, blocks, open_=True), f"<{name}>")).models[-1]
-    numbers = _numbers(model, known)
     for vectors in ({*(_states(model) or _defined(model)), *known.inputs}, {*known.inputs}):
         try:
             found = sketch(model, vectors - numbers, numbers)
@@ -317,7 +309,7 @@ def _numbers(model: tree.Model, known: _Declared) -> set[str]:
     """Parameters that are numbers more likely than anything else: ``\\alpha`` and what is taken
     from 1."""
     found = {n for n in known.params if n in _GREEK}
-    for node in _walk(model.statements):
+    for node in walk(model.statements):
         match node:
             case tree.Binary(op="-", left=tree.Number(value=1), right=tree.Name(name=name)):
                 found.add(name)
@@ -327,7 +319,7 @@ def _numbers(model: tree.Model, known: _Declared) -> set[str]:
 def _states(model: tree.Model) -> tuple[str, ...]:
     """What equations read of other steps."""
     defined = _defined(model)
-    read = (n for n in _walk(model.statements) if isinstance(n, tree.Indexed))
+    read = (n for n in walk(model.statements) if isinstance(n, tree.Indexed))
     shifted = (n.name for n in read if any(isinstance(i, tree.Binary) for i in n.index))
     return tuple(dict.fromkeys(n for n in shifted if n in defined))
 
@@ -345,10 +337,9 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _names(text: str) -> Iterator[str]:
-    """All words of a text; what is a size must be called otherwise."""
-    model = parse(Source(text)).models[-1]
-    for node in _walk(model.statements):
+def _names(model: tree.Model) -> Iterator[str]:
+    """All words of a model; what is a size must be called otherwise."""
+    for node in walk(model.statements):
         for word in ("name", "function", "length"):
             found = getattr(node, word, None)
             if isinstance(found, str):
@@ -366,11 +357,11 @@ def _defined(model: tree.Model) -> set[str]:
 def _guessed_function(model: tree.Model, name: str) -> str:
     """Softmax, where the function makes results that nothing reads, else tanh; of two arguments a
     loss."""
-    calls = (n for n in _walk(model.statements) if isinstance(n, tree.Call) and n.function == name)
+    calls = (n for n in walk(model.statements) if isinstance(n, tree.Call) and n.function == name)
     if any(len(call.args) == 2 for call in calls):
         return "squared_error"
     equations = [s for s in model.statements if isinstance(s, tree.Equation)]
-    read = {n.name for s in equations for n in _walk(s.right)
+    read = {n.name for s in equations for n in walk(s.right)
             if isinstance(n, tree.Name | tree.Indexed)}  # fmt: skip
     made = [s.left[0].name for s in equations
             if isinstance(s.right, tree.Call) and s.right.function == name]  # fmt: skip
@@ -397,7 +388,7 @@ def _last(model: tree.Model) -> str:
     equations = [s for s in model.statements if isinstance(s, tree.Equation)]
     if not equations:
         return "[t] : index(SIZE) ~ categorical(p[t])"
-    read = {n.name for s in equations for n in _walk(s.right)
+    read = {n.name for s in equations for n in walk(s.right)
             if isinstance(n, tree.Name | tree.Indexed)}  # fmt: skip
     lefts = [x for s in equations for x in s.left if x.name not in read] or [equations[-1].left[0]]
     index = ", ".join(i.name for i in lefts[-1].index if isinstance(i, tree.Name))

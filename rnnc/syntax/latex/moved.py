@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -26,18 +26,6 @@ def moved_to_now(equation: tree.Equation, names: Names) -> tree.Equation:
                     moves[axis] = -count if op == "+" else count
     lefts = tuple(replace(x, index=tuple(map(_now, x.index))) for x in equation.left)
     return replace(equation, left=lefts, right=_moved(equation.right, moves))
-
-
-def tree_nodes(part: object) -> Iterator[object]:
-    """Every node of a tree, the part itself first."""
-    stack = [part]
-    while stack:
-        node = stack.pop()
-        yield node
-        if isinstance(node, tuple):
-            stack += reversed(node)
-        elif is_dataclass(node) and not isinstance(node, Span | type):
-            stack += [getattr(node, f.name) for f in reversed(fields(node))]
 
 
 def _now(step: tree.Expr) -> tree.Expr:

@@ -14,12 +14,13 @@ from rnnc.source import Diagnostic, Note, Source, Span
 from rnnc.syntax import tree
 from rnnc.syntax.latex import marks
 from rnnc.syntax.latex.expressions import Expressions
-from rnnc.syntax.latex.moved import moved_to_now, tree_nodes
+from rnnc.syntax.latex.moved import moved_to_now
 from rnnc.syntax.latex.names import Names, names_of
 from rnnc.syntax.latex.parse import parse_latex
 from rnnc.syntax.latex.products import Unit, between
 from rnnc.syntax.latex.scripts import letter_of, wrong
 from rnnc.syntax.latex.tokens import LatexError
+from rnnc.syntax.walk import nodes
 
 _DISTRIBUTIONS = {
     **dict.fromkeys(("categorical", "cat", "multinomial", "discrete"), "categorical"),
@@ -31,11 +32,10 @@ _DISTRIBUTIONS = {
 
 @dataclass
 class _Equation:
-    """One equation, and what its left side says as far as it is known."""
+    """One equation, and the block that it stands in."""
 
     item: marks.Item
     block: tree.LatexStatement
-    lefts: tuple[tree.Left, ...] = ()
 
 
 def read_latex(
@@ -169,7 +169,7 @@ class _Reading:
             kept, self.names.moved = self.names.moved, {}
             right = self.reader.read(item.sides[1])
             self.names.moved = kept
-            reads = [n for n in tree_nodes(right) if isinstance(n, tree.Indexed)]
+            reads = [n for n in nodes(right) if isinstance(n, tree.Indexed)]
             if any(n.name not in kept and set(n.index) & set(steps) for n in reads):
                 del kept[left.name]
                 self.names.shifted.add(left.name)
