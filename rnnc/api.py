@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 import rnnc
 from rnnc import compiler, numbers
 from rnnc.backends.numpy_source import to_numpy
-from rnnc.compiler import Options
+from rnnc.compiler import Options, kernels
 from rnnc.graph.build import build
 from rnnc.graph.build.expand import TAKEN
 from rnnc.graph.latex import show_latex
@@ -155,6 +155,9 @@ class Spec:
         top_k: int | None = None,
         carry: bool = False,
         lengths: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        target: str = "cpu",
+        plain_loops: bool = False,
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -183,6 +186,11 @@ class Spec:
         ``lengths`` names time axes on which the sequences of a batch have lengths of their own,
         given with each call (``model(x=x, lengths={"t": [5, 3]})``): the equations then hold for
         each up to its own T, and results past that are 0. ``unroll`` fixes the number of steps.
+        ``outputs`` names the values to give instead of the model's own outputs.
+        Where a recurrence *is* ONNX's LSTM, GRU or RNN (of float32, and nothing but h and the last
+        c is wanted) it becomes that operator, if ``target`` (``cpu``, ``cuda``, ``web``, or
+        ``any`` of them) has a kernel for it; with ``plain_loops`` every recurrence stays a loop
+        over its steps.
         ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
@@ -197,6 +205,7 @@ class Spec:
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
         inputs, lengths = _names("inputs", inputs), _names("lengths", lengths)
+        real = _dtype(dtype)
         top_k, opset = numbers.whole("top_k", top_k), numbers.whole("opset", opset)
         threads = numbers.whole("threads", threads)
         clip = None if clip is None else numbers.real("clip", clip)
@@ -214,8 +223,10 @@ class Spec:
             clip,
             top_k,
             lengths,
+            _names("outputs", outputs),
+            kernels(target, backend, real),
+            plain_loops,
         )
-        real = _dtype(dtype)
         arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
         spec = self._like(weights) if isinstance(weights, (str, Path)) else self
         final = compiler.final(spec.bound, options)

@@ -16,6 +16,7 @@ from functools import cache, partial
 from typing import Literal
 
 from rnnc.graph.build import build
+from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
@@ -29,6 +30,7 @@ from rnnc.passes.lengths import lengths
 from rnnc.passes.limits import oversized
 from rnnc.passes.mode import (
     evaluating,
+    giving,
     losses_only,
     objective,
     predicting,
@@ -37,6 +39,7 @@ from rnnc.passes.mode import (
     unclaimed,
 )
 from rnnc.passes.plan import Plan
+from rnnc.passes.recognise import TARGETS, recognise, verdicts
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
@@ -90,7 +93,10 @@ class Options:
     longer sequence of the model's sequence; ``optimiser``, ``hyper`` (its constants) and
     ``clip`` (the largest global norm) make the update of mode train. ``top_k`` is how many of
     the most likely classes mode generate draws among. ``lengths`` are axes on which the
-    sequences of a batch have lengths of their own.
+    sequences of a batch have lengths of their own. ``outputs`` are the values to
+    give instead of the model's own outputs. ``target`` is whose kernels of recurrent operators
+    may be used (one of ``TARGETS``; None: none); with ``plain_loops`` every recurrence stays a
+    loop over its steps.
     """
 
     mode: str = "predict"
@@ -104,6 +110,9 @@ class Options:
     clip: float | None = None
     top_k: int | None = None
     lengths: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    target: str | None = None
+    plain_loops: bool = False
 
 
 def load_system(
@@ -180,9 +189,20 @@ def check_sizes(system: System) -> None:
 
 def final(system: System, options: Options) -> System:
     """Run the passes of a mode over a bound system, verifying after each."""
+    system = rolled(system, options)
+    for step in forms(options):
+        system = verify(step(system))
+    return system
+
+
+def rolled(system: System, options: Options) -> System:
+    """The system after the passes of a mode, before it is settled what becomes of the
+    recurrences that are left."""
     if options.mode not in list(PIPELINES):  # which may be no name at all
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
     system = verify(training(system) if options.training else evaluating(system))
+    if options.outputs:
+        system = verify(giving(system, options.outputs))
     for step in passes(options):
         system = verify(step(system))
     if options.unroll is not None:
@@ -191,6 +211,56 @@ def final(system: System, options: Options) -> System:
         system = verify(unroll(system, options.unroll))
         system = verify(simplify(system))
     return system
+
+
+def kernels(target: str, backend: str, dtype: str) -> str | None:
+    """The ``target`` of Options for a backend and a dtype: of float64 onnxruntime has no kernels
+    of recurrent operators (it loads them, and fails when they run).
+
+    :raises UsageError: there is no such target.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"no target {target!r}; there are: {', '.join(TARGETS)}")
+    return target if backend == "onnx" and dtype == "float32" else None
+
+
+def forms(options: Options) -> list[Pass]:
+    """What becomes of the recurrences that are left, once nothing else changes them."""
+    chosen: list[Pass] = []
+    if options.plain_loops:
+        return chosen
+    if options.target is not None and options.mode not in ("grad", "train"):
+        chosen += [partial(recognise, target=options.target), simplify]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a recurrence of a rolled system, in words; ``settled`` where it is no plain
+    loop any more."""
+
+    members: frozenset[str]
+    lines: tuple[str, ...]
+    settled: bool
+
+
+def decisions(system: System, options: Options) -> list[Decision]:
+    """What ``forms`` makes of each recurrence of a rolled system, and why."""
+    if options.plain_loops:
+        return []
+    out: list[Decision] = []
+    learning = options.mode in ("grad", "train")
+    if options.backend == "onnx" and not learning and options.target is None:
+        line = "no operator: onnxruntime has none of float64"
+        out += [Decision(r.members, (line,), False) for r in recurrences(system)]
+    elif options.target is not None and not learning:
+        for v in verdicts(system, options.target):
+            if v.native is None:
+                out.append(Decision(v.recurrence.members, (f"no operator: {v.reason}",), False))
+                continue
+            lines = (f"form: the operator {v.native.kind}", f"what decided it: {v.reason}")
+            out.append(Decision(v.recurrence.members, lines, True))
+    return out
 
 
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:

@@ -381,7 +381,7 @@ def test_explained(rnnc_out) -> None:
 @pytest.fixture
 def rnnc_out():
     def out(name: str, unroll: dict[str, int] | None = None) -> str:
-        return explanation(made(name), "predict", unroll, None, "numpy")
+        return explanation(made(name), Options("predict", unroll, backend="numpy"))
 
     return out
 

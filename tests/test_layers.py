@@ -44,16 +44,21 @@ BELOW = {
 }
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
+    "rnnc.passes.activations",
+    "rnnc.passes.affine",
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
     "rnnc.passes.emitter",
     "rnnc.passes.found",
     "rnnc.passes.lower",
+    "rnnc.passes.native",
+    "rnnc.passes.packing",
     "rnnc.passes.padding",
     "rnnc.passes.plan",
     "rnnc.passes.levels",
     "rnnc.passes.moves",
+    "rnnc.passes.proof",
     "rnnc.passes.reaxed",
     "rnnc.passes.rewriter",
     "rnnc.passes.rules",
@@ -63,6 +68,8 @@ SHARED = {
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",
     "rnnc.backends.numpy_writer",
+    "rnnc.backends.onnx_fold",
+    "rnnc.backends.onnx_native",
     "rnnc.backends.onnx_ops",
     "rnnc.backends.onnx_writer",
 }

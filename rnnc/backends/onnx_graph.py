@@ -24,6 +24,8 @@ from onnx import (
     printer,
 )
 
+from rnnc.backends.onnx_fold import folded
+from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
@@ -82,6 +84,11 @@ class _Model:
         else:
             self._store(weights)
         self.uses = _uses(plan)
+        self.operators = Operators()
+        # what the stored weights alone decide, and no output is
+        setup = () if weights is None else flat(plan.setup)
+        results = {port.array for port in plan.outputs}
+        self.fixed = {s.target for s in setup if isinstance(s, Compute)} - results
         self.shapes: list[ValueInfoProto] = []
         self._rename()
         self._name_outputs()
@@ -95,7 +102,7 @@ class _Model:
             data = np.asarray(weights[p.name])
             if data.shape != p.type.dims:
                 raise DataError(f"the weight {p.name} is {list(data.shape)}; wanted is {p.type}")
-            self.w.pending[p.array] = self.w.cast(data, p.type.kind)
+            self.w.pending[p.array] = self.w.known[p.array] = self.w.cast(data, p.type.kind)
         stored = sum(data.nbytes for data in self.w.pending.values())
         _check_size(stored)
 
@@ -169,8 +176,9 @@ class _Model:
 
     def _block(self, block: Sequence[Statement]) -> None:
         w = self.w
-        sums, products = self._gemms(block)
-        parts = _splits(block)
+        running = [s for s in block if isinstance(s, Loop) or s.target not in self.fixed]
+        sums, products = self._gemms(running)
+        parts = _splits(running)
         for s in block:
             if isinstance(s, Loop):
                 self._loop(s)
@@ -217,9 +225,16 @@ class _Model:
     def _compute(self, s: Compute) -> None:
         w = self.w
         if s.op in ("constant", "eye"):
-            value = constant(w, s)
-            w.names[s.target] = w.fresh(s.target)
-            w.pending[s.target] = w.known[s.target] = value
+            self._known(s, constant(w, s))
+            return
+        if s.target in self.fixed and all(a in w.known for a in s.args):
+            value = folded(s, [w.known[a] for a in s.args], w.type(s.target).dims)
+            if value is not None:
+                self._known(s, value)
+                return
+        if s.op == "native":
+            w.quote(s.origins)
+            self.operators.result(w, s, w.define(s.target))
             return
         inputs = [w.name(a) for a in s.args]
         if s.target in self.root:
@@ -234,6 +249,12 @@ class _Model:
         rule(w, s, inputs, target)
         if s.op in UNCLEAR and w.nodes is w.outer and target not in self.outputs:
             self.shapes.append(self._value(target, w.type(s.target)))
+
+    def _known(self, s: Compute, value: NDA) -> None:
+        """A result that is stored where something reads it."""
+        w = self.w
+        w.names[s.target] = w.names.get(s.target) or w.fresh(s.target)
+        w.pending[s.target] = w.known[s.target] = value
 
     # ---------------------------------------------------------------- loops
 

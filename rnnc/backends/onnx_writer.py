@@ -38,7 +38,7 @@ class Writer:
         self.nodes = self.outer
         self.initializers: list[TensorProto] = []
         self.pending: dict[str, NDA] = {}  # weights and constants, by array, until they are read
-        self.known: dict[str, NDA] = {}  # constants that rules may look into
+        self.known: dict[str, NDA] = {}  # constants and weights, which rules may look into
         self.names: dict[str, str] = {}
         self.local: dict[str, str] = {}  # names in the loop being written, before those above
         self.origin = ""
@@ -192,6 +192,11 @@ def attribute(name: str, value: Any) -> AttributeProto:
         return AttributeProto(name=name, type=AttributeProto.INT, i=value)
     if isinstance(value, str):
         return AttributeProto(name=name, type=AttributeProto.STRING, s=value.encode())
+    if isinstance(value, Sequence) and isinstance(value[0], float):
+        return AttributeProto(name=name, type=AttributeProto.FLOATS, floats=value)
+    if isinstance(value, Sequence) and isinstance(value[0], str):
+        strings = [x.encode() for x in value]
+        return AttributeProto(name=name, type=AttributeProto.STRINGS, strings=strings)
     if isinstance(value, Sequence):
         return AttributeProto(name=name, type=AttributeProto.INTS, ints=value)
     return AttributeProto(name=name, type=AttributeProto.GRAPH, g=value)

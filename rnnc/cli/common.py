@@ -17,7 +17,7 @@ from rnnc.source import Diagnostic, SpecError, UsageError
 
 if TYPE_CHECKING:
     from rnnc.api import Spec
-    from rnnc.graph.system import System
+    from rnnc.compiler import Options
     from rnnc.passes.unroll import Counts
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -210,8 +210,7 @@ def say_notes(*specs: Spec) -> None:
         say("note", note)
 
 
-def final_system(
-    spec: Spec,
+def compile_options(
     mode: str,
     unroll: Counts | None,
     backend: str,
@@ -220,29 +219,35 @@ def final_system(
     inputs: Iterable[str] = (),
     carry: bool = False,
     lengths: Iterable[str] = (),
-    optimizer: str = "adam",
+    outputs: Iterable[str] = (),
+    optimizer: str | None = None,
     hyper: Mapping[str, float] | None = None,
     clip: float | None = None,
     top_k: int | None = None,
-) -> System:
-    """A spec's system after the passes of a mode; the options are those of ``Spec.compile``."""
+    target: str = "cpu",
+    plain_loops: bool = False,
+    dtype: str = "float32",
+) -> Options:
+    """The compiler's options for those of ``Spec.compile``."""
     from rnnc import compiler
     from rnnc.api import optimiser
 
-    options = compiler.Options(
+    return compiler.Options(
         mode,
         unroll=unroll,
         training=mode == "train" if training is None else training,
         backend=backend,
         inputs=tuple(inputs),
         carried=carry,
-        optimiser=optimiser(optimizer) if mode == "train" else None,
+        optimiser=optimiser(optimizer or "adam") if mode == "train" else None,
         hyper=hyper or {},
         clip=clip,
         top_k=top_k,
         lengths=tuple(lengths),
+        outputs=tuple(outputs),
+        target=compiler.kernels(target, backend, dtype),
+        plain_loops=plain_loops,
     )
-    return compiler.final(spec.bound, options)
 
 
 # ---------------------------------------------------------------- files

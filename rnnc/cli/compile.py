@@ -12,6 +12,7 @@ import click
 from rnnc.cli.common import (
     Sizes,
     check_target,
+    compile_options,
     diagnostics_as_asked,
     echo,
     echo_json,
@@ -74,6 +75,15 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
     "--lengths", multiple=True, metavar="AXIS",
     help="Sequences have lengths of their own along this axis (t): an input t.lengths.",
 )  # fmt: skip
+@click.option(
+    "--outputs", multiple=True, metavar="NAME",
+    help="Give these values, not the model's own outputs (h,z).",
+)  # fmt: skip
+@click.option(
+    "--target", type=click.Choice(["cpu", "cuda", "web", "any"]),
+    help="Whose kernels of LSTM, GRU and RNN a recurrence may become (cpu).",
+)  # fmt: skip
+@click.option("--plain-loops", is_flag=True, help="Every recurrence stays a loop over its steps.")
 @click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
 @click.option(
     "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
@@ -103,6 +113,9 @@ def compile_(
     inputs: tuple[str, ...],
     carry: bool,
     lengths: tuple[str, ...],
+    outputs: tuple[str, ...],
+    target: str | None,
+    plain_loops: bool,
     optimizer: str | None,
     hyper: dict[str, float],
     clip: float | None,
@@ -118,12 +131,15 @@ def compile_(
     rnnc compile LSTM --mode step -o step.onnx     for streaming
     rnnc compile Elman --mode train -o train.onnx  one training step
     """
-    backend = _backend(output, opset)
+    backend = _backend(output, opset, target)
     mode = mode or "predict"
     options: dict[str, Any] = {
         "inputs": tuple(n for item in inputs for n in item.split(",") if n),
         "carry": carry,
         "lengths": tuple(n for item in lengths for n in item.split(",") if n),
+        "outputs": tuple(n.strip() for item in outputs for n in item.split(",") if n.strip()),
+        "target": target or "cpu",
+        "plain_loops": plain_loops,
         "optimizer": optimizer,
         "hyper": hyper or None,
         "clip": clip,
@@ -164,12 +180,11 @@ def compile_(
     if explain:
         from rnnc.cli.explain import explanation
 
-        echo(
-            "\n" + explanation(spec, mode, unroll, training or None, backend, options).rstrip("\n")
-        )
+        made = compile_options(mode, unroll, backend, training or None, dtype=dtype, **options)
+        echo("\n" + explanation(spec, made).rstrip("\n"))
 
 
-def _backend(output: Path, opset: int | None) -> str:
+def _backend(output: Path, opset: int | None, target: str | None) -> str:
     backend = BACKENDS.get(output.suffix.lower())
     if backend is None:
         raise UsageError(
@@ -178,6 +193,8 @@ def _backend(output: Path, opset: int | None) -> str:
         )
     if opset is not None and backend != "onnx":
         raise UsageError("--opset is for ONNX models; NumPy source has none")
+    if target is not None and backend != "onnx":
+        raise UsageError("--target is for ONNX models; NumPy source needs no kernels")
     return backend
 
 

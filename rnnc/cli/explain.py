@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from rnnc import compiler
 from rnnc.api import Spec
-from rnnc.cli.common import final_system, plural
+from rnnc.cli.common import plural
+from rnnc.compiler import Options
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
@@ -27,22 +28,18 @@ _TURNED = frozenset(("permute", "unsqueeze", "squeeze", "expand", "copy"))
 _FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all steps"}
 
 
-def explanation(
-    spec: Spec,
-    mode: str,
-    unroll: Counts | None,
-    training: bool | None,
-    backend: str,
-    options: Mapping[str, Any] | None = None,
-) -> str:
-    """For each recurrence of the spec: its equations, its form, and what is left in its loop (of
-    gradients: in its two loops). ``options`` are further ones of ``Spec.compile``."""
-    plan = schedule(final_system(spec, mode, unroll, backend, training, **options or {}))
+def explanation(spec: Spec, options: Options) -> str:
+    """For each recurrence of the spec: its equations, its form and what decided it, and what is
+    left in its loop (of gradients: in its two loops)."""
+    rolled = compiler.rolled(spec.bound, options)
+    plan = schedule(compiler.final(spec.bound, options))
+    mode, unroll, backend = options.mode, options.unroll, options.backend
     base = generate(predicting(spec.bound)) if mode == "generate" else spec.bound
     found = recurrences(base)
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
     left = list(plan.loops)
+    verdicts = compiler.decisions(rolled, options)
     gradients = mode in ("grad", "train")
     lines: list[str] = []
     for number, r in enumerate(_in_order(base, found), start=1):
@@ -51,9 +48,12 @@ def explanation(
         origins = _origins(base[m].origins for m in r.members)
         loops = [s for s in left if origins & _origins(c.origins for c in _computes(flat(s.body)))]
         left = [s for s in left if s not in loops]
+        mine = [d for d in verdicts if origins & _origins(rolled[m].origins for m in d.members)]
+        for decision in mine:
+            lines += [f"  {line}" for line in decision.lines]
         for loop in loops:
             lines += _loop(plan, loop, backend, _way(r, loop) if gradients else "")
-        if not loops:
+        if not loops and not any(d.settled for d in mine):
             lines += _without_loop(plan, origins, mode, unroll)
         lines.append("")
     return "\n".join(lines)

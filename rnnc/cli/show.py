@@ -11,10 +11,10 @@ import click
 from rnnc.cli.common import (
     Sizes,
     check_target,
+    compile_options,
     diagnostics_as_asked,
     echo,
     echo_json,
-    final_system,
     format_option,
     keep_apart,
     load_spec,
@@ -137,11 +137,13 @@ def _text(spec: Spec, stage: str, mode: str | None, unroll: Counts | None, backe
         return str(spec)
     if stage == "adjoint":
         return spec.diff()
+    from rnnc import compiler
     from rnnc.graph.show import show_system
     from rnnc.passes.plan import show_plan
     from rnnc.passes.schedule import schedule
 
-    final = final_system(spec, mode or "predict", unroll, stage if stage in BACKENDS else backend)
+    options = compile_options(mode or "predict", unroll, stage if stage in BACKENDS else backend)
+    final = compiler.final(spec.bound, options)
     if stage == "final":
         return show_system(final)
     plan = schedule(final)

@@ -407,6 +407,9 @@ _op("logsumexp", "reduce", _real_reduce_rule, _features(_logsumexp))
 _op("softmax", "reduce", _softmax_rule, _features(_softmax))
 _op("log_softmax", "reduce", _softmax_rule, _features(lambda x: x - _logsumexp(x)))
 
+# a whole recurrence by an operator of ONNX (made by `recognise`, for that backend alone)
+_op("native", "whole", _declared)
+
 # one value per step of a fixed axis, put together (made by `unroll`)
 _op("stack", "whole", lambda t, a: t[0])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnc.graph.ops import MAPS
 from rnnc.graph.system import Value
-from rnnc.graph.types import Array, Type, whole
+from rnnc.graph.types import BATCH, Array, Type, whole
 from rnnc.passes.arrays import Arrays, Axes, Operand
 from rnnc.source import InternalError
 
@@ -347,6 +347,38 @@ def _logsumexp(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) ->
     return emit("add", log, a.emit(f"{v.name}:top", "squeeze", (top,), less, at=(dim,)))
 
 
+def _native(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
+    """An operator of ONNX: its input over time and batch, its states over the batch, which has a
+    dimension of 1 where there is none."""
+    given = dict(zip(v.attr("given"), o, strict=True))
+    time, batched = v.attr("axis"), BATCH in axes
+    frame = {"X": (time, BATCH), "initial_h": (BATCH,), "initial_c": (BATCH,)}
+    arrays = []
+    for name, operand in given.items():
+        if name not in frame:
+            arrays.append(operand.array)
+        elif batched:
+            arrays.append(a.stretch(operand, frame[name], _vector_of(a, operand)))
+        else:
+            array = operand.array
+            if name == "X":
+                array = a.stretch(operand, (time,), _vector_of(a, operand))
+            arrays.append(a.unsqueeze(array, (len(frame[name]) - 1,)))
+    kept = ("kind", "given", "size", "direction", "activations", "after", "result")
+    attrs = {name: v.attr(name) for name in kept}
+    if batched:
+        return emit("native", *arrays, **attrs)
+    dims = (*a.dims(axes, ()), 1, *a.dims((), v.type.shape))
+    made = a.emit(f"{v.name}:batch", "native", arrays, dims, "real", v.origins, **attrs)
+    return emit("squeeze", made, at=(len(axes),))
+
+
+def _vector_of(a: Arrays, operand: Operand) -> Type:
+    (size,) = a.operand_type(operand)
+    assert isinstance(size, int)
+    return Type("real", (size,))
+
+
 def _stack(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
     axis = v.attr("axis")
     inner = tuple(x for x in axes if x != axis)
@@ -382,4 +414,5 @@ _RULES: dict[str, Rule] = {
     "log_softmax": _softmax,
     "logsumexp": _logsumexp,
     "stack": _stack,
+    "native": _native,
 }

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 
-from rnnc.graph.names import GRADIENT
+from rnnc.graph.names import GRADIENT, canonical, is_temporary
 from rnnc.graph.system import System
-from rnnc.source import Diagnostic, Label, SpecError
+from rnnc.source import Diagnostic, Label, SpecError, UsageError
 
 
 def predicting(system: System) -> System:
     """Only the outputs."""
     return replace(system, losses={}, metrics={}, counts={})
+
+
+def giving(system: System, names: Iterable[str]) -> System:
+    """The system with these values as its outputs.
+
+    :raises UsageError: it has no value of one of the names, or that is no computed one.
+    """
+    wanted = tuple(dict.fromkeys(canonical(n) for n in names))
+    given = {v.name for op in ("input", "target", "param") for v in system.leaves(op)}
+    known = [n for n in system.values if not is_temporary(n) and n not in given]
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it computes {', '.join(known[:12])}"
+            raise UsageError(f"{system.name} computes no {name} that it could give; {hint}")
+    return replace(system, outputs=wanted)
 
 
 def losses_only(system: System) -> System:

@@ -63,6 +63,9 @@ class Compute:
                      that dimension, are the steps that do not exist, nearest to the first
     pick             entry ``index`` of dimension ``dim`` (negative: from the end)
     stack            args, along a new dimension ``dim``
+    native           an operator of ONNX, ``kind`` LSTM, GRU or RNN: args as ``given`` names them,
+                     X and what comes out with the steps first, then the batch; ``result`` is one
+                     of the operator's: Y, Y_h, Y_c
     ===============  ============================================================
     """
 

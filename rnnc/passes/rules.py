@@ -8,6 +8,7 @@ before; logarithms take the forms that do not overflow.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rnnc.graph.ops import MAPS, OPS
@@ -303,6 +304,19 @@ def _slice(w: Rewriter, v: Value) -> Result:
     return None
 
 
+def _concat(w: Rewriter, v: Value) -> Result:
+    """Parts of one vector that lie side by side are one part of it."""
+    parts = [_within(w, v, i, "slice") for i in range(len(v.reads))]
+    if None in parts or any(r.at for r in v.reads):
+        return None
+    ends = [(p.attr("start"), p.attr("stop"), p.reads[0]) for p in parts if p is not None]
+    joined = all(a[1:] == (b[0], b[2]) for a, b in pairwise(ends))
+    if not joined or len(ends) < 2:
+        return None
+    attrs = (("start", ends[0][0]), ("stop", ends[-1][1]))
+    return replace(v, op="slice", reads=(w.through(v, 0),), attrs=attrs)
+
+
 def _broadcast(w: Rewriter, v: Value) -> Result:
     return v.reads[0] if w.type(v.reads[0]) == v.type else None
 
@@ -356,6 +370,7 @@ for _op, _rules in {
     "scatter": (_sign_outwards,),
     "transpose": (_transpose,),
     "slice": (_slice,),
+    "concat": (_concat,),
     "broadcast": (_broadcast,),
     "sum": (_sum, _sign_outwards, _weighted_sum),
 }.items():
