@@ -24,7 +24,7 @@ import numpy as np
 
 from rnnc.graph.cycles import Recurrence
 from rnnc.graph.ops import OPS
-from rnnc.graph.system import System, Value
+from rnnc.graph.system import System
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.activations import IDENTITY, NDA, Activation
 from rnnc.passes.affine import (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.runtime.given import given
-from rnnc.runtime.ports import Ports, check_inputs, parse_ports
+from rnnc.runtime.ports import Ports, check_inputs, fit, parse_ports
 from rnnc.runtime.runnable import Runnable
 from rnnc.runtime.summary import summary
 from rnnc.runtime.weights import Weights, check_weights
@@ -87,8 +87,12 @@ class NumpyModel(Runnable):
         :raises DataError: an input is missing or does not fit.
         :raises UsageError: the model was compiled without lengths.
         """
-        inputs = given(self.ports, inputs, lengths)
-        data = check_inputs(self.ports.inputs, inputs, self.ports.dtype, seed=seed)
+        data: dict[str, Any]
+        if lengths is None and fit(self.ports.inputs, inputs, self.ports.dtype):
+            data = dict(inputs)
+        else:
+            inputs = given(self.ports, inputs, lengths)
+            data = check_inputs(self.ports.inputs, inputs, self.ports.dtype, seed=seed)
         prepared = self._prepared
         if weights is not None and not self.ports.weights_given and self.ports.params:
             raise DataError("the model holds its weights; compile it without weights to give them")

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from rnnc.runtime.given import given
-from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, parse_ports
+from rnnc.runtime.ports import KEY, PortInfo, Ports, check_inputs, fit, parse_ports
 from rnnc.runtime.runnable import Runnable
 from rnnc.runtime.summary import summary
 from rnnc.runtime.weights import check_weights
@@ -58,6 +58,7 @@ class OnnxModel(Runnable):
         self._options = (providers, threads, flush_denormals)
         self.ports = ports or _ports_in(self._session)
         self._params = self.ports.params if self.ports.weights_given else ()
+        self._takes = self.inputs
         self._outputs = [p.name for p in self.ports.outputs]
         self.dtype = self.ports.dtype
 
@@ -113,11 +114,14 @@ class OnnxModel(Runnable):
         """
         if weights is not None and self.ports.params and not self._params:
             raise DataError("the model holds its weights; compile it without weights to give them")
-        all_arrays = given(self.ports, inputs, lengths)
-        if weights is not None:
-            shapes = {p.name: tuple(int(d) for d in p.dims) for p in self._params}
-            all_arrays.update(check_weights(shapes, weights, self.dtype))
-        checked = check_inputs(self.inputs, all_arrays, self.dtype, seed=seed)
+        if weights is None and lengths is None and fit(self._takes, inputs, self.dtype):
+            checked = inputs
+        else:
+            arrays = given(self.ports, inputs, lengths)
+            if weights is not None:
+                shapes = {p.name: tuple(int(d) for d in p.dims) for p in self._params}
+                arrays.update(check_weights(shapes, weights, self.dtype))
+            checked = check_inputs(self._takes, arrays, self.dtype, seed=seed)
         try:
             results = self._session.run(self._outputs, checked)
         except Exception as e:  # onnxruntime's errors have no base of their own

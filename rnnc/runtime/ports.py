@@ -270,6 +270,28 @@ def check_inputs(
     return checked
 
 
+def fit(ports: Sequence[PortInfo], arrays: Mapping[str, Any], dtype: str) -> bool:
+    """Whether arrays are just what the ports want, so that nothing is left to convert or to check:
+    a quick answer, since a step of a small model takes microseconds. False in doubt."""
+    if len(arrays) != len(ports):
+        return False
+    wanted = _DTYPES[dtype]
+    lengths: dict[str | int, int] = {}
+    for p in ports:
+        array = arrays.get(p.name)
+        if type(array) is not np.ndarray or array.dtype != wanted or p.kind != "real":
+            return False
+        if array.ndim != len(p.dims) or p.own:
+            return False
+        for n, d in zip(array.shape, p.dims):  # noqa: B905 - as many
+            if n == 0 or lengths.setdefault(d, d if isinstance(d, int) else n) != n:
+                return False
+    return True
+
+
+_DTYPES = {name: np.dtype(name) for name in ("float32", "float64")}
+
+
 def _follows(p: PortInfo) -> bool:
     """Whether a missing port may follow from others."""
     return p.role in (ROLE, "length", "state", "uniform")
