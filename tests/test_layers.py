@@ -45,7 +45,6 @@ BELOW = {
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
     "rnnc.passes.activations",
-    "rnnc.passes.affine",
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
@@ -63,6 +62,7 @@ SHARED = {
     "rnnc.passes.rewriter",
     "rnnc.passes.rules",
     "rnnc.passes.spread",
+    "rnnc.passes.sums",
     "rnnc.passes.terms",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",

@@ -10,7 +10,7 @@
 (ONNX, operators RNN, GRU and LSTM.) States and gates are found by the roles they play: how h is
 mixed from gates, candidate and old state is read off numbers, not off the order of the equation,
 so that ``(1 - z) * n + z * h`` and ``n + z * (h - n)`` are the same. What makes a gate is brought
-to terms (``affine``). A gate may be the complement of another or of itself, and one that is not
+to terms (``sums``). A gate may be the complement of another or of itself, and one that is not
 there is a gate that a constant bias holds open.
 """
 
@@ -27,7 +27,7 @@ from rnnc.graph.ops import OPS
 from rnnc.graph.system import System
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.activations import IDENTITY, NDA, Activation
-from rnnc.passes.affine import (
+from rnnc.passes.sums import (
     ARITHMETIC,
     ONE,
     Chain,

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from rnnc.graph.types import Array, Attrs, Read, whole
-from rnnc.passes.affine import Chain, Rows, View
+from rnnc.passes.sums import Chain, Rows, View
 from rnnc.passes.editor import Editor
 from rnnc.passes.native import PEEPHOLES, ROLES, Native, Weighted
 
