@@ -155,6 +155,7 @@ class Spec:
         top_k: int | None = None,
         carry: bool = False,
         lengths: Sequence[str] = (),
+        plain_loops: bool = False,
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -183,6 +184,8 @@ class Spec:
         ``lengths`` names time axes on which the sequences of a batch have lengths of their own,
         given with each call (``model(x=x, lengths={"t": [5, 3]})``): the equations then hold for
         each up to its own T, and results past that are 0. ``unroll`` fixes the number of steps.
+        ``plain_loops`` goes through every recurrence step by step, also through those that could
+        be computed in blocks of steps.
         ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
@@ -214,6 +217,7 @@ class Spec:
             clip,
             top_k,
             lengths,
+            plain_loops,
         )
         real = _dtype(dtype)
         arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights

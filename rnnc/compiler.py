@@ -27,6 +27,7 @@ from rnnc.passes.generate import generate
 from rnnc.passes.hoist import hoist
 from rnnc.passes.lengths import lengths
 from rnnc.passes.limits import oversized
+from rnnc.passes.linear import linear
 from rnnc.passes.mode import (
     evaluating,
     losses_only,
@@ -90,7 +91,7 @@ class Options:
     longer sequence of the model's sequence; ``optimiser``, ``hyper`` (its constants) and
     ``clip`` (the largest global norm) make the update of mode train. ``top_k`` is how many of
     the most likely classes mode generate draws among. ``lengths`` are axes on which the
-    sequences of a batch have lengths of their own.
+    sequences of a batch have lengths of their own. ``plain_loops`` keeps every recurrence a loop.
     """
 
     mode: str = "predict"
@@ -104,6 +105,7 @@ class Options:
     clip: float | None = None
     top_k: int | None = None
     lengths: tuple[str, ...] = ()
+    plain_loops: bool = False
 
 
 def load_system(
@@ -190,6 +192,8 @@ def final(system: System, options: Options) -> System:
             raise UsageError("a step model has one step already; leave unroll out")
         system = verify(unroll(system, options.unroll))
         system = verify(simplify(system))
+    if not options.plain_loops:
+        system = verify(simplify(verify(linear(system))))
     return system
 
 

@@ -44,6 +44,7 @@ BELOW = {
 }
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
+    "rnnc.passes.affine",
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
@@ -64,6 +65,7 @@ SHARED = {
     "rnnc.backends.numpy_text",
     "rnnc.backends.numpy_writer",
     "rnnc.backends.onnx_ops",
+    "rnnc.backends.onnx_scan",
     "rnnc.backends.onnx_writer",
 }
 

@@ -224,6 +224,7 @@ def final_system(
     hyper: Mapping[str, float] | None = None,
     clip: float | None = None,
     top_k: int | None = None,
+    plain_loops: bool = False,
 ) -> System:
     """A spec's system after the passes of a mode; the options are those of ``Spec.compile``."""
     from rnnc import compiler
@@ -241,6 +242,7 @@ def final_system(
         clip=clip,
         top_k=top_k,
         lengths=tuple(lengths),
+        plain_loops=plain_loops,
     )
     return compiler.final(spec.bound, options)
 

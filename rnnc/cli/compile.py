@@ -84,6 +84,7 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
     "--top-k", type=click.IntRange(min=1), metavar="K",
     help="Mode generate: draw among the K most likely.",
 )  # fmt: skip
+@click.option("--plain-loops", is_flag=True, help="Go through every recurrence step by step.")
 @click.option("--explain", is_flag=True, help="Say what became of each recurrence.")
 @format_option
 @diagnostics_as_asked
@@ -107,6 +108,7 @@ def compile_(
     hyper: dict[str, float],
     clip: float | None,
     top_k: int | None,
+    plain_loops: bool,
     explain: bool,
     format_: str,
 ) -> None:
@@ -128,6 +130,7 @@ def compile_(
         "hyper": hyper or None,
         "clip": clip,
         "top_k": top_k,
+        "plain_loops": plain_loops,
     }
     _check_mode(mode, options)
     from rnnc.train.checkpoint import metadata_of, vocabulary_in
