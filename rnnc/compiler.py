@@ -28,6 +28,8 @@ from rnnc.passes.generate import generate
 from rnnc.passes.hoist import hoist
 from rnnc.passes.lengths import lengths
 from rnnc.passes.limits import oversized
+from rnnc.passes.linear import linear
+from rnnc.passes.linear import verdicts as linear_verdicts
 from rnnc.passes.mode import (
     evaluating,
     giving,
@@ -39,7 +41,8 @@ from rnnc.passes.mode import (
     unclaimed,
 )
 from rnnc.passes.plan import Plan
-from rnnc.passes.recognise import TARGETS, recognise, verdicts
+from rnnc.passes.recognise import TARGETS, recognise
+from rnnc.passes.recognise import verdicts as operator_verdicts
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
@@ -231,7 +234,7 @@ def forms(options: Options) -> list[Pass]:
         return chosen
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
-    return chosen
+    return [*chosen, linear, simplify]
 
 
 @dataclass(frozen=True)
@@ -248,19 +251,36 @@ def decisions(system: System, options: Options) -> list[Decision]:
     """What ``forms`` makes of each recurrence of a rolled system, and why."""
     if options.plain_loops:
         return []
+    operators = _operators(system, options)
     out: list[Decision] = []
-    learning = options.mode in ("grad", "train")
-    if options.backend == "onnx" and not learning and options.target is None:
-        line = "no operator: onnxruntime has none of float64"
-        out += [Decision(r.members, (line,), False) for r in recurrences(system)]
-    elif options.target is not None and not learning:
-        for v in verdicts(system, options.target):
-            if v.native is None:
-                out.append(Decision(v.recurrence.members, (f"no operator: {v.reason}",), False))
-                continue
-            lines = (f"form: the operator {v.native.kind}", f"what decided it: {v.reason}")
-            out.append(Decision(v.recurrence.members, lines, True))
+    for v in linear_verdicts(system):
+        members = v.recurrence.members
+        kind, told = operators.get(members, ("", ""))
+        if kind:
+            lines = (f"form: the operator {kind}", f"what decided it: {told}")
+        elif v.states:
+            states = " and ".join(f"`{s}`" for s in v.states)
+            lines = (
+                "form: in blocks of steps side by side",
+                f"what decided it: {states} {'are' if len(v.states) > 1 else 'is'} linear in the "
+                "step before, with factors that do not recur and are at most 1",
+            )
+        else:
+            lines = (told and f"no operator: {told}", f"not in blocks: {v.reason}")
+        out.append(Decision(members, tuple(filter(None, lines)), bool(kind or v.states)))
     return out
+
+
+def _operators(system: System, options: Options) -> dict[frozenset[str], tuple[str, str]]:
+    """For each recurrence, by its members: the operator that it is, if it is one, and why."""
+    if options.backend != "onnx" or options.mode in ("grad", "train"):
+        return {}
+    if options.target is None:
+        return {r.members: ("", "onnxruntime has none of float64") for r in recurrences(system)}
+    return {
+        v.recurrence.members: (v.native.kind if v.native else "", v.reason)
+        for v in operator_verdicts(system, options.target)
+    }
 
 
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:

@@ -45,6 +45,7 @@ BELOW = {
 # Modules of passes/ and backends/ that their siblings may import: helpers below them.
 SHARED = {
     "rnnc.passes.activations",
+    "rnnc.passes.affine",
     "rnnc.passes.arrays",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
@@ -71,6 +72,7 @@ SHARED = {
     "rnnc.backends.onnx_fold",
     "rnnc.backends.onnx_native",
     "rnnc.backends.onnx_ops",
+    "rnnc.backends.onnx_scan",
     "rnnc.backends.onnx_writer",
 }
 

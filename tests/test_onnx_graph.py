@@ -444,6 +444,20 @@ SHAPED += [
     ]
 ]
 
+DECAY = np.array([[0.5, -1.0], [0.0, 2.0], [0.25, 1.0]])
+SHAPED += [
+    ("linear_scan", np.array([[1.5, -1.0], [2.0, -1.0], [3.5, 1.0]]),
+     [DECAY, np.array([[1.0, 0], [2, 1], [3, 2]]), np.array([1.0, 1])],
+     {"forward": True, "states": 1}),
+    ("linear_scan", np.array([6.0, 10, 18]),
+     [np.array(0.5), np.array([1.0, 1, 1]) * [1, 1, 2], np.array(32.0)],
+     {"forward": False, "states": 1}),
+    ("linear_scan", np.array([[2.0, 1], [-1, 3]]),
+     [*np.array([[0.0], [-1], [1], [0]]), np.array([[1.0], [0]]), np.array([[0.0], [1]]),
+      *np.array([[1.0], [-1]])],
+     {"forward": True, "states": 2}),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("opset", [13, 18, 21])
 @pytest.mark.parametrize(

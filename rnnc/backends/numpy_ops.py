@@ -194,6 +194,20 @@ def _erf(w: Writer, s: Compute, a: list[str]) -> str:
     return f"np.vectorize(__import__('math').erf, otypes=[REAL])({a[0]})"
 
 
+def _linear_scan(w: Writer, s: Compute, a: list[str]) -> str:
+    k = s.attr("states")
+    back = "" if s.attr("forward") else ", backward=True"
+    args = [
+        _array(w, s, x) if not w.plan.arrays[n].dims else x for n, x in zip(s.args, a, strict=True)
+    ]
+    if k == 1:
+        return f"linear_scan({', '.join(args)}{back})"
+    lists = (args[: k * k], args[k * k : -k], args[-k:])
+    given = ", ".join(f"[{', '.join(x)}]" for x in lists)
+    last = len(w.plan.arrays[s.target].dims) - 1
+    return f"np.concatenate(linear_scans({given}{back}), {last})"
+
+
 _FORMS: dict[str, Form] = {
     "constant": _constant,
     "sigmoid": lambda w, s, a: f"(1 / (1 + np.exp(-{a[0]})))",
@@ -238,6 +252,7 @@ _FORMS: dict[str, Form] = {
     ),
     "shift": _shift,
     "pick": _pick,
+    "linear_scan": _linear_scan,
     "stack": lambda w, s, a: (
         f"np.stack(({', '.join(_array(w, s, x) for x in a)},), {s.attr('dim')})"
     ),

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from rnnc.backends.numpy_loop import VIEWS, LoopWriter
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
-from rnnc.backends.numpy_text import FOOTER, HEADER
+from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
-from rnnc.passes.plan import Compute, Loop, Plan, reads_of
+from rnnc.passes.plan import LEAST_STEPS, MOST_ENTRIES, Compute, Loop, Plan, flat, reads_of
 
 
 def to_numpy(
@@ -61,12 +61,21 @@ class _Module(Writer):
         plan = self.plan
         text = (self.doc or f"{plan.name}, compiled by rnnc.").replace("\\", "\\\\")
         self.line('"""' + text.replace('"""', "'''") + '\n"""\n')
-        self.line(HEADER.format(dtype=self.dtype))
+        self.line(HEADER.format(dtype=self.dtype) + self._scans())
         self.line("")
         self._prepare()
         self.line("\n")
         self._run()
         return "\n".join(self.lines) + "\n"
+
+    def _scans(self) -> str:
+        """The functions that linear scans need."""
+        scans = [
+            s for s in flat(self.plan.body) if isinstance(s, Compute) and s.op == "linear_scan"
+        ]
+        states = {s.attr("states") for s in scans}
+        texts = [LINEAR_SCAN] * (1 in states) + [LINEAR_SCANS] * bool(states - {1})
+        return "".join(texts).format(least=LEAST_STEPS, most=MOST_ENTRIES)
 
     def _prepare(self) -> None:
         plan = self.plan

@@ -56,6 +56,91 @@ def all_steps(x, matrix):
     return np.matmul(matrix.T, np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
 '''
 
+# added where a module needs them; sizes as in plan.MOST_ENTRIES and LEAST_STEPS
+LINEAR_SCAN = '''
+
+def linear_scan(a, b, h, backward=False):
+    """All h[t] = a[t] * h[t-1] + b[t], over dimension 0 of b, from the h before the first step.
+
+    Blocks of steps go side by side: from 0, to see what each makes of the state before it; then
+    from block to block; then again, each from the state it begins with. ``backward`` starts from
+    the end. An ``a`` without steps is the same at all of them.
+    """
+    a = np.broadcast_to(a, b.shape)
+    if backward:
+        return linear_scan(a[::-1], b[::-1], h)[::-1]
+    steps = len(b)
+    if steps < {least} or b[0].size > {most}:
+        return recur(a, b, h)
+    size = int(steps**0.5)
+    place = np.arange(0, steps, size) + np.arange(size)[:, None]
+    a, b = (x[np.minimum(place, steps - 1)] for x in (a, b))  # [size, blocks, ...]
+    factor, state = np.ones_like(b[0]), np.zeros_like(b[0])
+    for x, y in zip(a, b):
+        factor *= x
+        state *= x
+        state += y
+    starts = np.concatenate((h[None], recur(factor, state, h)[:-1]))
+    blocks = recur(a, b, starts)
+    return np.swapaxes(blocks, 0, 1).reshape(-1, *h.shape)[:steps]
+
+
+def recur(a, b, h):
+    """All h[t] = a[t] * h[t-1] + b[t], step by step."""
+    out = np.empty_like(b)
+    for x, y, now in zip(a, b, out):
+        h = np.add(np.multiply(x, h, out=now), y, out=now)
+    return out
+'''
+
+LINEAR_SCANS = '''
+
+def linear_scans(a, b, h, backward=False):
+    """All h[t] = A[t] h[t-1] + b[t] of k states, over dimension 0: lists of the k * k entries of A,
+    row by row, and of the k of b and of h, the states before the first step.
+
+    Blocks of steps go side by side: from 0 and from each unit vector, to see what each makes of
+    the states before it; then from block to block; then again, each from the states it begins
+    with. ``backward`` starts from the end. An entry without steps is the same at all of them.
+    """
+    a = [np.broadcast_to(x, b[0].shape) for x in a]
+    if backward:
+        a, b = ([x[::-1] for x in some] for some in (a, b))
+        return [x[::-1] for x in linear_scans(a, b, h)]
+    steps = len(b[0])
+    if steps < {least} or b[0][0].size > {most}:
+        return recur_jointly(a, b, h)
+    size = int(steps**0.5)
+    place = np.arange(0, steps, size) + np.arange(size)[:, None]
+    a, b = ([x[np.minimum(place, steps - 1)] for x in some] for some in (a, b))
+    none = [np.zeros_like(x[0]) for x in b]
+    nothing = [np.broadcast_to(x, b[0].shape) for x in none]
+    columns = []
+    for j in range(len(h)):
+        unit = [x + (i == j) for i, x in enumerate(none)]
+        columns.append([x[-1] for x in recur_jointly(a, nothing, unit)])
+    factor = [column[i] for i in range(len(h)) for column in columns]
+    state = [x[-1] for x in recur_jointly(a, b, none)]
+    after = recur_jointly(factor, state, h)
+    starts = [np.concatenate((x[None], y[:-1])) for x, y in zip(h, after)]
+    blocks = recur_jointly(a, b, starts)
+    return [np.swapaxes(x, 0, 1).reshape(-1, *h[0].shape)[:steps] for x in blocks]
+
+
+def recur_jointly(a, b, h):
+    """All h[t] = A[t] h[t-1] + b[t], step by step."""
+    k, out = len(h), [np.empty_like(x) for x in b]
+    for step in range(len(b[0])):
+        now = [x[step] for x in out]
+        for i, row in enumerate(now):
+            np.multiply(a[k * i][step], h[0], out=row)
+            for j in range(1, k):
+                row += a[k * i + j][step] * h[j]
+            row += b[i][step]
+        h = now
+    return out
+'''
+
 FOOTER = """
 
 # {{name: (shape, numbers as text)}}; load_weights() gives the arrays

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnc.backends.onnx_scan import linear_scan
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import Array
 from rnnc.passes.plan import Compute
@@ -371,4 +372,5 @@ FORMS: Mapping[str, Rule] = {
     "shift": _shift,
     "pick": _pick,
     "stack": _stack,
+    "linear_scan": linear_scan,
 }  # fmt: skip

@@ -29,7 +29,7 @@ from rnnc.graph.algebra import (
 )
 from rnnc.graph.edges import is_met
 from rnnc.graph.equations import LIKELIHOODS, arrange, is_square, is_squared_error, is_stretch
-from rnnc.graph.ops import LEAVES, REDUCTIONS
+from rnnc.graph.ops import ALONG, LEAVES, REDUCTIONS
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Array, Bound, Index, Read, Size
 
@@ -256,7 +256,7 @@ class Printer:
             case "onehot":
                 texts.append(size_text(attrs["size"]))
         over = attrs.get("over", ()) if op in REDUCTIONS else ()
-        return self._call(op, texts, (attrs["axis"],) if op == "stack" else over)
+        return self._call(op, texts, (attrs["axis"],) if op in ALONG else over)
 
     def _call(self, op: str, texts: list[str], over: Iterable[str] = ()) -> Part:
         bracket = f"[{', '.join(over)}]" if over else ""

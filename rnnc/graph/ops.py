@@ -1,8 +1,8 @@
 """The operations a System is made of, each with its type rule and its meaning on constants.
 
 An op works on the entries of one step: axes (time and ``batch``) are broadcast by name around
-it, so that a rule speaks of features alone. Only reductions, contractions and ``stack`` name
-axes, in their attribute ``over`` (or ``axis``).
+it, so that a rule speaks of features alone. Only reductions, contractions, ``stack`` and
+``linear_scan`` name axes, in their attribute ``over`` (or ``axis``).
 
 The stages that use an op keep their form of it in a module of their own (derivatives, NumPy
 source, ONNX nodes, the reference); a test asserts that none is missing.
@@ -413,9 +413,24 @@ _op("native", "whole", _declared)
 # one value per step of a fixed axis, put together (made by `unroll`)
 _op("stack", "whole", lambda t, a: t[0])
 
+
+def _linear_scan_rule(types: Sequence[Type], attrs: Attributes) -> Type:
+    k = attrs["states"]
+    if len(types) != k * (k + 2) or any(t.kind != "real" or t.rank > 1 for t in types):
+        raise TypeMismatch(f"linear_scan does not take {', '.join(map(str, types))}")
+    shape = broadcast([t.shape for t in types])
+    return Type("real", (k * shape[0] if shape else k,) if k > 1 else shape)
+
+
+# h[t] = A[t] h[t-1] + b[t] along `axis` (t+1 where it is not `forward`), entry by entry: the k*k
+# entries of A, row by row, the k of b, and the k states before the first step; of several states
+# the result has one below the other (made by `linear`)
+_op("linear_scan", "whole", _linear_scan_rule)
+
 MAPS = frozenset(name for name, op in OPS.items() if op.group == "map")
 DATA = frozenset(("input", "target", "uniform"))  # what comes with each call
 GIVEN = DATA | {"param"}  # leaves whose type is declared, not derived
 LEAVES = frozenset(name for name, op in OPS.items() if op.group == "leaf")
 REDUCTIONS = frozenset(name for name, op in OPS.items() if op.group == "reduce")
 NORMALISING = frozenset(("softmax", "log_softmax"))  # reductions that keep what they reduce over
+ALONG = frozenset(("stack", "linear_scan"))  # what gives all steps of its `axis`

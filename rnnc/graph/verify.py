@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnc.graph.ops import GIVEN, LEAVES, NORMALISING, OPS, REDUCTIONS, TypeMismatch
+from rnnc.graph.ops import ALONG, GIVEN, LEAVES, NORMALISING, OPS, REDUCTIONS, TypeMismatch
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST
 from rnnc.source import InternalError
@@ -67,9 +67,9 @@ def _verify_axes(value: Value, read_axes: set[str], attrs: dict[str, object]) ->
     elif value.op == "copy":
         if not read_axes <= own:
             raise ValueError(f"varies over {value.axes}, but reads {sorted(read_axes)}")
-    elif value.op == "stack":
+    elif value.op in ALONG:
         if own != read_axes | {str(attrs["axis"])}:
-            raise ValueError(f"a stack over {value.axes}")
+            raise ValueError(f"a {value.op} over {value.axes}")
     else:
         over = set(value.over)
         if value.op in REDUCTIONS and not over <= read_axes:

@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from rnnc.graph.types import Array, Attrs, Read, whole
-from rnnc.passes.sums import Chain, Rows, View
 from rnnc.passes.editor import Editor
 from rnnc.passes.native import PEEPHOLES, ROLES, Native, Weighted
+from rnnc.passes.sums import Chain, Rows, View
 
 
 def packed(editor: Editor, natives: Sequence[Native]) -> dict[str, Read]:

@@ -16,6 +16,15 @@ from rnnc.source import InternalError, Span
 Extent = str | int  # the name of an axis, or a number
 
 
+# Where a linear_scan goes through blocks of steps side by side: what costs is then the number of
+# steps, not the work in them. Measured (benchmarks/linear.py): with 64 entries a step the blocks
+# win from some 64 steps on under onnxruntime and 100 in NumPy, by 5 at 1,000; with 512 entries
+# they are as fast as the loop under onnxruntime, and with 2,048 slower by half, since they go
+# over their arrays three times.
+MOST_ENTRIES = 512  # of a state, those of all sequences of the batch counted
+LEAST_STEPS = 128
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayType:
     """The dimensions of an array, and what its entries are."""
@@ -66,6 +75,11 @@ class Compute:
     native           an operator of ONNX, ``kind`` LSTM, GRU or RNN: args as ``given`` names them,
                      X and what comes out with the steps first, then the batch; ``result`` is one
                      of the operator's: Y, Y_h, Y_c
+    linear_scan      states h = A h + b, entry by entry, from step to step of dimension 0 (from the
+                     last one back where not ``forward``). args: the k*k entries of A, row by row
+                     (one without that dimension is the same at all steps), the k of b, and the k
+                     states before the first step. Of k > 1 the target has them one after the
+                     other along the last dimension
     ===============  ============================================================
     """
 

@@ -15,10 +15,10 @@ from rnnc.graph.ops import OPS
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Index, Read, whole
 from rnnc.passes.activations import NDA
-from rnnc.passes.sums import Unlike
 from rnnc.passes.editor import Editor
 from rnnc.passes.native import PEEPHOLES, ROLES, Native
 from rnnc.passes.packing import packed
+from rnnc.passes.sums import Unlike
 
 TOLERANCE = 1e-9
 

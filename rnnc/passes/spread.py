@@ -17,7 +17,7 @@ from dataclasses import replace
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.ops import MAPS
+from rnnc.graph.ops import ALONG, MAPS
 from rnnc.graph.system import System, Value, fresh
 from rnnc.graph.types import FIRST, LAST, Attrs, Index, Read, read
 
@@ -209,7 +209,9 @@ def _joining(
             found.add(alone)
     for v in system.values.values():  # and what takes them in
         takes_in = any(r.source in spread and not r.at for r in v.reads)
-        if takes_in and axis in v.axes and v.name not in members | taken:
+        # what needs all steps of the axis cannot be computed step by step
+        whole = v.op in ALONG and v.attr("axis") == axis
+        if takes_in and axis in v.axes and not whole and v.name not in members | taken:
             found.add(v.name)
     graph = system.graph
     while found:

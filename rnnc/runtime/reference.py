@@ -228,7 +228,9 @@ class _Evaluation:
                 raise InternalError(f"{value.name} stacks {len(value.reads)} steps of {axis}")
             return [[self._target(value, value.reads[here[axis] - 1], here)]]
         over = _over(value)
-        kept = value.op in NORMALISING
+        if value.op == "linear_scan":
+            over = (value.attr("axis"),)
+        kept = value.op in (*NORMALISING, "linear_scan")
         if any((axis in value.axes) != kept for axis in over):
             raise InternalError(f"{value.name} = {value.op}[{', '.join(over)}](…) has wrong axes")
         times = [a for a in over if a != BATCH]
@@ -300,6 +302,8 @@ class _Evaluation:
             return self._scatter(value, operands)
         if value.op == "stack":
             return first[0]
+        if value.op == "linear_scan":
+            return self._linear_scan(key, operands)
         raise InternalError(f"{value.name} = {value.op}(…): the reference has no such op")
 
     def _given(self, value: Value, steps: tuple[int, ...]) -> NDA:
@@ -336,6 +340,32 @@ class _Evaluation:
                 part = np.einsum(f"{batch}{left},{batch}{right}->{batch}{out}", x, y)
             total = total + part
         return np.asarray(total)
+
+    def _linear_scan(self, key: Key, operands: list[list[Key]]) -> NDA:
+        """All steps in one go, since each of them needs the one before: the states
+        ``[k, 1 or batch, *features]`` after a step are A times those before it, plus b."""
+        value = self.system[key[0]]
+        axis, k = value.attr("axis"), value.attr("states")
+        turn = slice(None) if value.attr("forward") else slice(None, None, -1)
+        places = list(range(self.length(axis)))[turn]
+        states: list[NDA] = []
+        for place in places:
+            now = [self._operand(keys[place]) for keys in operands]
+            a, b, first = now[: k * k], now[k * k : -k], now[-k:]
+            before = states or first
+            states = []
+            for i in range(k):
+                terms = [_one_rank(value, [a[k * i + j], before[j]]) for j in range(k)]
+                total = sum((x * y for x, y in terms[1:]), terms[0][0] * terms[0][1])
+                x, y = _one_rank(value, [total, b[i]])
+                states.append(x + y)
+            vectors = np.broadcast_arrays(*states)
+            row = vectors[0] if k == 1 else np.concatenate(
+                [x if x.ndim > 1 else x[:, None] for x in vectors], axis=1
+            )  # fmt: skip
+            beside = {**self._here(key), axis: place + 1}
+            self._store((value.name, tuple(beside.values())), row)
+        return self._operand(key)
 
     def _reduce(self, key: Key, keys: list[Key]) -> NDA:
         """A reduction of ``[steps, 1 or batch, *features]``: over the features where ``over`` is
@@ -379,5 +409,5 @@ LEAVES: dict[str, Callable[[_Evaluation, Value, Mapping[str, int]], Any]] = {
 }
 GIVEN = ("input", "target", "param", "uniform")
 # every op that has its definition here
-APART = ("contract", "scatter", "stack")
+APART = ("contract", "scatter", "stack", "linear_scan")
 DEFINED = frozenset((*MAPS, *REDUCTIONS, *WHOLE, *LEAVES, *GIVEN, *APART))
