@@ -61,6 +61,7 @@ SHARED = {
     "rnnc.passes.proof",
     "rnnc.passes.reaxed",
     "rnnc.passes.rewriter",
+    "rnnc.passes.row_sets",
     "rnnc.passes.rules",
     "rnnc.passes.spread",
     "rnnc.passes.terms",

@@ -188,10 +188,15 @@ class Rewriter:
     def constant(self, value: Value, position: int) -> float | int | bool | None:
         """The number that an operand is, or None."""
         source = self.get(value.reads[position].source)
+        return None if source is None or source.type.rank else self.uniform(value, position)
+
+    def uniform(self, value: Value, position: int) -> float | int | bool | None:
+        """The number that all entries of an operand are, or None."""
+        source = self.get(value.reads[position].source)
         if source is None or source.op != "constant":
             return None
-        number = source.attr("value")
-        return None if isinstance(number, Array) else number
+        held = source.attr("value")
+        return held.uniform if isinstance(held, Array) else held
 
     # ---------------------------------------------------------------- folding
 
