@@ -65,6 +65,7 @@ SHARED = {
     "rnnc.passes.rules",
     "rnnc.passes.spread",
     "rnnc.passes.terms",
+    "rnnc.passes.turned",
     "rnnc.backends.numpy_loop",
     "rnnc.backends.numpy_ops",
     "rnnc.backends.numpy_text",

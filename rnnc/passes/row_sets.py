@@ -56,7 +56,7 @@ def choices(system: System, value: Value) -> Rows | None:
     flags = system.values[value.reads[0].source]
     if flags.op != "constant" or flags.type.shape != value.type.shape:
         return None
-    data = flags.attr("value").data
+    data: Rows = flags.attr("value").data
     return data if 2 * len(runs(data)) <= MOST_RUNS else None
 
 
@@ -113,9 +113,10 @@ class RowSets:
         if v.op == "concat":
             return np.concatenate([self.of(r, n) for r, n in self.segments(v)])
         if v.op == "slice":
-            return self.support[v.reads[0].source][v.attr("start") : v.attr("stop")]
+            whole_rows = self.of(v.reads[0], size_of(self.system.values[v.reads[0].source]) or 0)
+            return whole_rows[v.attr("start") : v.attr("stop")]
         if v.op == "stack":
-            return np.logical_or.reduce(operands)
+            return np.asarray(np.any(operands, axis=0))
         return everything
 
     def _rank(self, r: Read) -> int:
