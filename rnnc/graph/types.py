@@ -131,9 +131,9 @@ def names_of(size: Size) -> frozenset[str]:
 
 def sign(size: Size) -> int | None:
     """-1, 0 or 1 where it is the same for all positive values of the dims, else None."""
-    factors = [f for _, f in _terms(size)]
-    if not factors:
-        return 0
+    if isinstance(size, int):
+        return (size > 0) - (size < 0)
+    factors = [f for _, f in size.terms]
     if all(f > 0 for f in factors):
         return 1
     return -1 if all(f < 0 for f in factors) else None

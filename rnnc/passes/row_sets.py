@@ -38,10 +38,9 @@ class Group:
     parts: tuple[tuple[Read, ...] | Read, ...]
 
 
-def runs(rows: Rows) -> list[tuple[int, int]]:
-    """The ranges of neighbouring rows: where each starts and stops."""
-    edges = np.flatnonzero(np.diff(rows, prepend=False, append=False))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+def _runs(rows: Rows) -> int:
+    """How many ranges of neighbouring rows a set is made of."""
+    return int(rows[:1].sum() + np.count_nonzero(rows[1:] > rows[:-1]))
 
 
 def size_of(value: Value) -> int | None:
@@ -57,7 +56,7 @@ def choices(system: System, value: Value) -> Rows | None:
     if flags.op != "constant" or flags.type.shape != value.type.shape:
         return None
     data: Rows = flags.attr("value").data
-    return data if 2 * len(runs(data)) <= MOST_RUNS else None
+    return data if 2 * _runs(data) <= MOST_RUNS else None
 
 
 class RowSets:
@@ -295,7 +294,7 @@ def _all(rows: Rows) -> Rows:
 
 def _tidy(rows: Rows) -> Rows:
     """The set, or all rows where it is in too many pieces."""
-    return rows if len(runs(rows)) <= MOST_RUNS else _all(rows)
+    return rows if _runs(rows) <= MOST_RUNS else _all(rows)
 
 
 def _total(letters: Letters) -> int:

@@ -44,6 +44,7 @@ class _Cut:
         self.old = sets.system.values
         self.system = replace(sets.system, axes=sets.axes)
         self.values: dict[str, Value] = {}
+        self.taken = set(self.old)
         self.made: dict[Hashable, Read] = {}
         self.owner = sets.system.values[sets.order[0]]
 
@@ -242,6 +243,7 @@ class _Cut:
         return self.made[key]
 
     def _add(self, what: str, like: Value) -> Read:
-        name = fresh(f"{self.owner.name}.{what}", self.old.keys() | self.values.keys())
+        name = fresh(f"{self.owner.name}.{what}", self.taken)
+        self.taken.add(name)
         self.values[name] = replace(like, name=name, origins=self.owner.origins)
         return Read(name)
