@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "unroll.py", "core.py", "training.py")
+SCRIPTS = ("compile.py", "core.py", "training.py", "clockwork.py")
 
 
 def main() -> int:

@@ -43,6 +43,7 @@ from rnnc.passes.mode import (
 from rnnc.passes.plan import Plan
 from rnnc.passes.recognise import TARGETS, recognise
 from rnnc.passes.recognise import verdicts as operator_verdicts
+from rnnc.passes.rows import live_rows
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
@@ -211,8 +212,8 @@ def rolled(system: System, options: Options) -> System:
     if options.unroll is not None:
         if options.mode == "step":
             raise UsageError("a step model has one step already; leave unroll out")
-        system = verify(unroll(system, options.unroll))
-        system = verify(simplify(system))
+        for step in (partial(unroll, counts=options.unroll), simplify, live_rows, simplify):
+            system = verify(step(system))
     return system
 
 

@@ -26,7 +26,7 @@ from onnx import (
 
 from rnnc.backends.onnx_fold import folded
 from rnnc.backends.onnx_native import Operators
-from rnnc.backends.onnx_ops import FORMS, constant, split
+from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat
@@ -41,7 +41,7 @@ SMALL_NODES, SMALL_BYTES = 2_000, 50_000_000  # what is checked in full
 
 # What onnxruntime cannot find the shape of. Where it takes one `batch` for many, it plans memory
 # in quadratic time: an LSTM unrolled for 1,000 steps took it 190 s to load, instead of 9 s.
-UNCLEAR = frozenset(("expand", "shift", "reshape", "step"))
+UNCLEAR = frozenset(("expand", "shift", "reshape", "stack", "step"))
 
 
 def to_onnx(
@@ -179,6 +179,7 @@ class _Model:
         running = [s for s in block if isinstance(s, Loop) or s.target not in self.fixed]
         sums, products = self._gemms(running)
         parts = _splits(running)
+        steps = self._steps(running)
         for s in block:
             if isinstance(s, Loop):
                 self._loop(s)
@@ -186,6 +187,9 @@ class _Model:
                 if parts[s.target]:
                     w.quote(s.origins)
                     split(w, parts[s.target])
+            elif s.target in steps:
+                if steps[s.target]:
+                    self._split_steps(steps[s.target])
             elif s.target in sums:
                 product, term = sums[s.target]
                 w.quote(product.origins or s.origins)
@@ -193,6 +197,33 @@ class _Model:
                 w.node("Gemm", operands, w.define(s.target))
             elif s.target not in products:
                 self._compute(s)
+
+    def _steps(self, block: Sequence[Statement]) -> dict[str, Sequence[Compute]]:
+        """Entries of one dimension that are one ``Split``, where most of them are read: at the
+        first that is read all of them, and nothing at the others."""
+        groups: dict[tuple[str, int], list[Compute]] = {}
+        for s in block:
+            if isinstance(s, Compute) and s.op == "pick" and s.attr("index") >= 0:
+                groups.setdefault((s.args[0], s.attr("dim")), []).append(s)
+        out: dict[str, Sequence[Compute]] = {}
+        for (array, dim), group in groups.items():
+            dims = self.w.type(array).dims
+            count = dims[dim]
+            if not isinstance(count, int) or len({s.attr("index") for s in group}) < len(group):
+                continue
+            fits = dim + 1 < len(dims) and sum(isinstance(d, str) for d in dims) <= 1
+            if fits and len(group) > 1 and 2 * len(group) >= count:
+                out.update(dict.fromkeys((s.target for s in group), ()))
+                out[group[0].target] = group
+        return out
+
+    def _split_steps(self, group: Sequence[Compute]) -> None:
+        w = self.w
+        w.quote(())
+        kind = w.type(group[0].target).kind
+        for name, dims in split_steps(w, group).items():
+            if w.nodes is w.outer and name not in self.outputs:
+                self.shapes.append(self._value(name, ArrayType(tuple(dims), kind)))
 
     def _gemms(self, block: Sequence[Statement]) -> tuple[dict[str, tuple[Compute, str]], set[str]]:
         """Sums that take a matrix product with them, ``Gemm(h, U, term)``: by target, the product

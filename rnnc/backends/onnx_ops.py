@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rnnc.backends.onnx_scan import linear_scan
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import Array
-from rnnc.passes.plan import Compute
+from rnnc.passes.plan import Compute, Extent
 from rnnc.source import InternalError
 
 NDA = NDArray[Any]
@@ -252,6 +252,30 @@ def split(w: Writer, parts: Sequence[Compute]) -> None:
     w.nodes[-1].output.extend(outputs[1:])
 
 
+def split_steps(w: Writer, picks: Sequence[Compute]) -> dict[str, Sequence[Extent]]:
+    """Entries of a dimension as one node, without a squeeze of each: that dimension and the next
+    are merged, and cut into equal parts. Gives what was written, with dimensions where these are
+    known."""
+    array, dim = picks[0].args[0], picks[0].attr("dim")
+    dims = w.type(array).dims
+    count, part = int(dims[dim]), [*dims[:dim], *dims[dim + 1 :]]
+    merged = [count * d if i == dim and isinstance(d, int) else d for i, d in enumerate(part)]
+    rows = w.node("Reshape", [w.name(array), w.ints(*map(_target, merged))])
+    outputs = [w.fresh(f"{array}:rest") for _ in range(count)]
+    for s in picks:
+        outputs[s.attr("index")] = w.define(s.target)
+    counted = {"num_outputs": count} if w.opset >= 18 else {}
+    w.node("Split", [rows], outputs[0], axis=dim, **counted)
+    w.nodes[-1].output.extend(outputs[1:])
+    written: dict[str, Sequence[Extent]] = dict.fromkeys(outputs, part)
+    return {rows: merged, **written} if isinstance(merged[dim], int) else written
+
+
+def _target(d: Extent) -> int:
+    """A length in the target of a reshape; the one that is not known is found by it."""
+    return d if isinstance(d, int) else -1
+
+
 def _repeat(w: Writer, s: Compute, x: list[str], out: str) -> object:
     size = w.type(s.args[0]).dims[-1]
     if not isinstance(size, int):
@@ -318,12 +342,20 @@ def _pick(w: Writer, s: Compute, x: list[str], out: str) -> object:
 
 
 def _stack(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    """Parts joined along the dimension before which the new one stands, which a reshape then
+    takes apart: no node for each part."""
     dim = _dim(s)
-    rows: dict[str, str] = {}
+    dims = w.type(s.target).dims
+    if dim + 1 < len(dims) and sum(isinstance(d, str) for d in dims) <= 1:
+        rows = w.node("Concat", x, axis=dim)
+        return w.node(
+            "Reshape", [rows, w.ints(*(-1 if isinstance(d, str) else d for d in dims))], out
+        )
+    parts: dict[str, str] = {}
     for part in x:
-        if part not in rows:
-            rows[part] = w.node("Unsqueeze", [part, w.ints(dim)])
-    return w.node("Concat", [rows[part] for part in x], out, axis=dim)
+        if part not in parts:
+            parts[part] = w.node("Unsqueeze", [part, w.ints(dim)])
+    return w.node("Concat", [parts[part] for part in x], out, axis=dim)
 
 
 FORMS: Mapping[str, Rule] = {

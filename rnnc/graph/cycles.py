@@ -31,28 +31,24 @@ class Recurrence:
 def recurrences(system: System) -> tuple[Recurrence, ...]:
     """All recurrences of a system; raises SpecError with every cycle that is none."""
     finder = _Finder(system)
-    found = finder.within(_without_own_edges(system), system.time_axes())
+    found = finder.within(_edges(system), system.time_axes())
     if finder.problems:
         raise SpecError(finder.problems)
     return found
 
 
-def _without_own_edges(system: System) -> nx.MultiDiGraph:
-    """The graph without boundaries that a leaf takes from itself (``x[0] = x[1]``): data depend
+def _edges(system: System) -> list[_Edge]:
+    """All reads, without boundaries that a leaf takes from itself (``x[0] = x[1]``): data depend
     on nothing."""
-    own = [
-        (a, b, key)
-        for a, b, key in system.graph.edges(keys=True)
-        if a == b and system.values[a].op in LEAVES
+    return [
+        _Edge(r.source, v.name, r, isinstance(key, tuple))
+        for v in system.values.values()
+        for key, r in v.all_reads()
+        if r.source != v.name or v.op not in LEAVES
     ]
-    if not own:
-        return system.graph
-    graph = system.graph.copy()
-    graph.remove_edges_from(own)
-    return graph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Edge:
     """``reader`` reads ``source``."""
 
@@ -69,41 +65,38 @@ class _Finder:
         self.order = {name: i for i, name in enumerate(system.values)}
         self.problems: list[Diagnostic] = []
 
-    def within(self, graph: nx.MultiDiGraph, axes: tuple[str, ...]) -> tuple[Recurrence, ...]:
-        """The recurrences of a part of the system over some of its axes."""
-        out = []
-        for members in nx.strongly_connected_components(graph):
-            first = next(iter(members))
-            if len(members) > 1 or graph.has_edge(first, first):
-                found = self._recurrence(graph.subgraph(members), axes)
-                if found is not None:
-                    out.append(found)
-        return tuple(out)
+    def within(self, edges: Sequence[_Edge], axes: tuple[str, ...]) -> tuple[Recurrence, ...]:
+        """The recurrences among these reads over some of the axes."""
+        graph = nx.DiGraph((e.source, e.reader) for e in edges)
+        group: dict[str, int] = {}
+        for i, members in enumerate(nx.strongly_connected_components(graph)):
+            group.update(dict.fromkeys(members, i))
+        cycles: dict[int, list[_Edge]] = {}
+        for e in edges:
+            if group[e.source] == group[e.reader]:
+                cycles.setdefault(group[e.source], []).append(e)
+        found = (self._recurrence(cycles[i], axes) for i in sorted(cycles))
+        return tuple(r for r in found if r is not None)
 
-    def _recurrence(self, graph: nx.MultiDiGraph, axes: tuple[str, ...]) -> Recurrence | None:
+    def _recurrence(self, cycle: Sequence[_Edge], axes: tuple[str, ...]) -> Recurrence | None:
         for axis in axes:
-            direction = self._direction(graph, axis)
+            direction = self._direction(cycle, axis)
             if direction is None:
                 continue
-            rest = nx.MultiDiGraph()
-            rest.add_nodes_from(graph)
-            rest.add_edges_from(
-                (a, b, key, data)
-                for a, b, key, data in graph.edges(keys=True, data=True)
-                if self._sign(data["read"].index(axis)) == 0
-            )
+            rest = [e for e in cycle if self._sign(e.read.index(axis)) == 0]
             inner = self.within(rest, tuple(a for a in axes if a != axis))
-            return Recurrence(axis, direction < 0, frozenset(graph.nodes), inner)
+            members = frozenset(e.reader for e in cycle)
+            return Recurrence(axis, direction < 0, members, inner)
         if len(self.problems) < MOST_TOLD:
-            self.problems.append(self._explain(graph))
+            self.problems.append(self._explain(cycle))
         return None
 
-    def _direction(self, graph: nx.MultiDiGraph, axis: str) -> int | None:
+    def _direction(self, cycle: Sequence[_Edge], axis: str) -> int | None:
         """The one sign of the offsets along an axis that every read keeps, else None."""
         signs = set()
-        for _, reader, data in graph.edges(data=True):
-            index = data["read"].index(axis)
-            if index.base != axis or axis in self.system.values[reader].over:
+        for e in cycle:
+            index = e.read.index(axis)
+            if index.base != axis or axis in self.system.values[e.reader].over:
                 return None
             signs.add(self._sign(index))
         signs.discard(0)
@@ -114,12 +107,8 @@ class _Finder:
 
     # ---------------------------------------------------------------- what is wrong with a cycle
 
-    def _explain(self, graph: nx.MultiDiGraph) -> Diagnostic:
-        edges = [
-            _Edge(a, b, data["read"], isinstance(key, tuple))
-            for a, b, key, data in graph.edges(keys=True, data=True)
-        ]
-        edges.sort(key=lambda e: (self.order[e.reader], self.order[e.source]))
+    def _explain(self, cycle: Sequence[_Edge]) -> Diagnostic:
+        edges = sorted(cycle, key=lambda e: (self.order[e.reader], self.order[e.source]))
         names = self._written(e.reader for e in edges)
         time = self.system.time_axes()
         for e in edges:

@@ -48,7 +48,7 @@ def edge(
 
 def is_met(system: System, value: Value, bound: Bound) -> bool:
     """Whether any read may get as far as a boundary of a value."""
-    reads = [data["read"] for _, _, data in system.graph.out_edges(value.name, data=True)]
+    reads = [r for _, r in system.readers[value.name]]
     reads += [r for d in system.targets.values() for r in d.all_reads if r.source == value.name]
     before = bound.step.base == FIRST
     for r in reads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -187,6 +187,15 @@ class System:
             for key, r in value.all_reads()
         )
         return graph
+
+    @cached_property
+    def readers(self) -> Mapping[str, Sequence[tuple[Value, Read]]]:
+        """Who reads each value, and how: a pair for every operand and boundary."""
+        found: dict[str, list[tuple[Value, Read]]] = {name: [] for name in self.values}
+        for value in self.values.values():
+            for _, r in value.all_reads():
+                found[r.source].append((value, r))
+        return found
 
     def pruned(self) -> System:
         """The system without what none of its results needs; inputs of states stay."""

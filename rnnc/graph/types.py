@@ -131,9 +131,9 @@ def names_of(size: Size) -> frozenset[str]:
 
 def sign(size: Size) -> int | None:
     """-1, 0 or 1 where it is the same for all positive values of the dims, else None."""
-    factors = [f for _, f in _terms(size)]
-    if not factors:
-        return 0
+    if isinstance(size, int):
+        return (size > 0) - (size < 0)
+    factors = [f for _, f in size.terms]
     if all(f > 0 for f in factors):
         return 1
     return -1 if all(f < 0 for f in factors) else None
@@ -195,12 +195,15 @@ FLAG = Type("flag")
 class Array:
     """A constant array that compares and hashes by its content, so that values may hold it."""
 
-    __slots__ = ("_key", "data")
+    __slots__ = ("_key", "data", "uniform")
 
     def __init__(self, data: NDArray[np.generic]):
         self.data = np.array(data, order="C")  # a copy, so that nobody else can change it
         self.data.setflags(write=False)
         self._key = (self.data.shape, str(self.data.dtype), self.data.tobytes())
+        same = self.data.size and (self.data == self.data.flat[0]).all()
+        #: what all entries are, where they are the same
+        self.uniform: float | int | bool | None = self.data.flat[0].item() if same else None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Array) and self._key == other._key

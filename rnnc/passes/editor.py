@@ -37,6 +37,8 @@ class Editor:
     def result(self) -> System:
         """The changed system without what nothing needs any more; new values come first, since
         they are made of what is older than their readers."""
+        if self.values == self.system.values:
+            return self.system
         kept = (v for n, v in self.values.items() if n not in self.added)
         return self.system.with_values([*self.added.values(), *kept]).pruned()
 
@@ -44,8 +46,7 @@ class Editor:
 
     def readers(self, name: str) -> list[tuple[Value, Read]]:
         """Who reads a value, and how, in the system as it was."""
-        edges = self.system.graph.out_edges(name, data=True)
-        return [(self.system.values[b], data["read"]) for _, b, data in edges]
+        return list(self.system.readers[name])
 
     def private(self, r: Read) -> bool:
         """Whether an operand is computed for one reader alone, at the reader's own step."""
@@ -54,8 +55,7 @@ class Editor:
             not r.at
             and not source.bounds
             and source.name not in self.system.results
-            and source.name in self.system.graph
-            and self.system.graph.out_degree(source.name) == 1
+            and len(self.system.readers.get(source.name, ())) == 1
         )
 
     def is_root(self, value: Value, ops: Collection[str]) -> bool:

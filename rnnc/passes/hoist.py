@@ -23,14 +23,17 @@ from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term
 
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
+    found = recurrences(system)
     for rewrite in (_split_columns, _sum, _product, _joined_products):
         depth = 0
-        while members := _members(recurrences(system), depth):
+        while members := _members(found, depth):
             editor = Editor(system)
             for name, value in system.values.items():
                 if name in members:
                     rewrite(editor, value, members[name])
-            system = editor.result()
+            changed = editor.result()
+            if changed is not system:
+                system, found = changed, recurrences(changed)
             depth += 1
     return system
 

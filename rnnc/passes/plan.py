@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from rnnc.graph.types import Kind
@@ -197,6 +198,31 @@ def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
         yield s
         if isinstance(s, Loop):
             yield from flat(s.body)
+
+
+def multiply_adds(plan: Plan, sizes: Mapping[str, int]) -> int:
+    """The multiplications of the matrix products of one run, setup included; ``sizes`` are the
+    lengths of the axes that no number fixes."""
+
+    def size(d: Extent) -> int:
+        return d if isinstance(d, int) else sizes[d]
+
+    def of(s: Statement) -> int:
+        if isinstance(s, Loop):
+            fixed = plan.axes[s.axis]
+            return (fixed if isinstance(fixed, int) else sizes[s.axis]) * sum(map(of, s.body))
+        dims = [tuple(map(size, plan.arrays[a].dims)) for a in s.args]
+        if s.op == "matmul":  # every entry of the result is a sum as long as the first's last
+            return prod(map(size, plan.arrays[s.target].dims)) * dims[0][-1]
+        if s.op == "crossprod":
+            return prod(dims[0]) * dims[1][-1]
+        if s.op == "einsum":
+            letters = s.attr("equation").partition("->")[0].split(",")
+            named = {x: n for side, d in zip(letters, dims, strict=True) for x, n in zip(side, d)}  # noqa: B905
+            return prod(named.values())
+        return 0
+
+    return sum(map(of, plan.statements()))
 
 
 def show_plan(plan: Plan) -> str:

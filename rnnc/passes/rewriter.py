@@ -38,6 +38,7 @@ class Rewriter:
         self.values: dict[str, Value] = {}
         self.alias: dict[str, Read] = {}
         self.known: dict[Hashable, Value] = {}
+        self.taken = set(system.values)
         self.results = set(system.results)
         self.shifted = self._shifted()
         self.changed = False
@@ -108,7 +109,7 @@ class Rewriter:
 
     def _read(self, value: Value) -> bool:
         """Whether anything reads the value."""
-        return value.name in self.system.graph and self.system.graph.out_degree(value.name) > 0
+        return bool(self.system.readers.get(value.name))
 
     def _replaceable(self, value: Value, r: Read) -> bool:
         """Whether a read ``r`` can stand for the value wherever that is read."""
@@ -173,13 +174,14 @@ class Rewriter:
     def private(self, value: Value, position: int) -> bool:
         """Whether an operand is computed for this reader alone."""
         name = value.reads[position].source
-        graph = self.system.graph
-        alone = name not in graph or graph.out_degree(name) == 1
+        readers = self.system.readers.get(name)  # None of what this sweep made
+        alone = readers is None or len(readers) == 1
         return alone and name not in self.results and is_temporary(name)
 
     def new(self, like: Value, op: str, *reads: Read, **attrs: Hashable) -> Read:
         """A value before ``like``, whose type and axes follow from its operands."""
-        name = fresh(f"{like.name}.1", self.values.keys() | self.system.values.keys())
+        name = fresh(f"{like.name}.1", self.taken)
+        self.taken.add(name)
         sources = [self.source(r) for r in reads]
         settings = tuple(attrs.items())
         self.values[name] = derived(self.system, name, op, reads, sources, settings, like.origins)
@@ -188,10 +190,15 @@ class Rewriter:
     def constant(self, value: Value, position: int) -> float | int | bool | None:
         """The number that an operand is, or None."""
         source = self.get(value.reads[position].source)
+        return None if source is None or source.type.rank else self.uniform(value, position)
+
+    def uniform(self, value: Value, position: int) -> float | int | bool | None:
+        """The number that all entries of an operand are, or None."""
+        source = self.get(value.reads[position].source)
         if source is None or source.op != "constant":
             return None
-        number = source.attr("value")
-        return None if isinstance(number, Array) else number
+        held = source.attr("value")
+        return held.uniform if isinstance(held, Array) else held
 
     # ---------------------------------------------------------------- folding
 

@@ -26,6 +26,12 @@ def _is(w: Rewriter, v: Value, position: int, number: float) -> bool:
     return found is not None and not isinstance(found, bool) and found == number
 
 
+def _are(w: Rewriter, v: Value, position: int, number: float) -> bool:
+    """Whether all entries of an operand are that number."""
+    found = w.uniform(v, position)
+    return found is not None and not isinstance(found, bool) and found == number
+
+
 def _whole(w: Rewriter, v: Value, position: int) -> Result:
     """The operand, if it is all there is to the value."""
     return v.reads[position] if w.fills(v, position) else None
@@ -42,7 +48,7 @@ def _within(w: Rewriter, v: Value, position: int, op: str) -> Value | None:
 
 def _add(w: Rewriter, v: Value) -> Result:
     for i in (0, 1):
-        if _is(w, v, i, 0):
+        if _are(w, v, i, 0):
             return _whole(w, v, 1 - i)
     if _within(w, v, 1, "neg"):  # a + -b
         return replace(v, op="sub", reads=(v.reads[0], w.through(v, 1)))
@@ -52,9 +58,9 @@ def _add(w: Rewriter, v: Value) -> Result:
 
 
 def _sub(w: Rewriter, v: Value) -> Result:
-    if _is(w, v, 1, 0):
+    if _are(w, v, 1, 0):
         return _whole(w, v, 0)
-    if _is(w, v, 0, 0) and w.fills(v, 1):
+    if _are(w, v, 0, 0) and w.fills(v, 1):
         return replace(v, op="neg", reads=(v.reads[1],))
     if _within(w, v, 1, "neg"):  # a - -b
         return replace(v, op="add", reads=(v.reads[0], w.through(v, 1)))
@@ -99,9 +105,9 @@ def _flag_error(w: Rewriter, v: Value) -> Result:
 
 def _mul(w: Rewriter, v: Value) -> Result:
     for i in (0, 1):
-        if _is(w, v, i, 1):
+        if _are(w, v, i, 1):
             return _whole(w, v, 1 - i)
-        if _is(w, v, i, -1) and w.fills(v, 1 - i):
+        if _are(w, v, i, -1) and w.fills(v, 1 - i):
             return replace(v, op="neg", reads=(v.reads[1 - i],))
     return None
 
@@ -153,7 +159,7 @@ def _constant_factors(w: Rewriter, v: Value) -> Result:
 
 
 def _div(w: Rewriter, v: Value) -> Result:
-    return _whole(w, v, 0) if _is(w, v, 1, 1) else None
+    return _whole(w, v, 0) if _are(w, v, 1, 1) else None
 
 
 def _pow(w: Rewriter, v: Value) -> Result:
@@ -176,7 +182,7 @@ def _neg(w: Rewriter, v: Value) -> Result:
 
 
 def _where(w: Rewriter, v: Value) -> Result:
-    flag = w.constant(v, 0)
+    flag = w.uniform(v, 0)
     if flag is not None:
         return _whole(w, v, 1 if flag else 2)
     return _whole(w, v, 1) if v.reads[1] == v.reads[2] else None

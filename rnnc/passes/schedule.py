@@ -22,11 +22,12 @@ from rnnc.passes.lower import lower
 from rnnc.passes.moves import single_moves
 from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement, flat
 from rnnc.passes.spread import clusters, spared
+from rnnc.passes.turned import turned
 
 
 def schedule(system: System) -> Plan:
     """The plan of a system all of whose sizes are numbers."""
-    return _Schedule(spared(single_moves(system))).plan()
+    return turned(_Schedule(spared(single_moves(system))).plan())
 
 
 class _Schedule:

@@ -30,6 +30,8 @@ def spared(system: System) -> System:
     if len(system.time_axes()) < 2:
         return system
     found = recurrences(system)
+    if not found:
+        return system
     own: dict[frozenset[str], set[str]] = {}
     for recurrence in reversed(_in_order(system, found)):
         before = system.values.keys()
