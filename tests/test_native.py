@@ -3,12 +3,15 @@ proved, and equal in value to the loops that they replace."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rnnc
 from rnnc import compiler
@@ -18,6 +21,8 @@ from rnnc.passes.activations import Activation, activation_of
 from rnnc.passes.recognise import verdicts
 from rnnc.source import UsageError
 from rnnc.testing import random_weights
+
+EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "15"))
 
 HEAD = """
 model M
@@ -420,3 +425,90 @@ LIBRARY = {
 def test_the_library(name: str, any_cost: None) -> None:
     spec = rnnc.load(name)
     assert operators(spec.compile("onnx")) == Counter(LIBRARY[name].split(","))
+
+
+# ---------------------------------------------------------------- written at random
+
+
+def added(draw: st.DrawFn, terms: list[str], signs: bool = True) -> str:
+    """A sum in any order and association, its signs perhaps written twice. (Not of what is read
+    twice: a sign taken outwards for one reader alone leaves two values.)"""
+    order = list(draw(st.permutations(terms)))
+    while len(order) > 1:
+        i = draw(st.integers(0, len(order) - 2))
+        a, b = order[i], order.pop(i + 1)
+        forms = [f"({a} + {b})", f"({a} - (-{b}))", f"(-(-{a} - {b}))"]
+        order[i] = draw(st.sampled_from(forms if signs else forms[:2]))
+    return order[0]
+
+
+def argument(draw: st.DrawFn, gate: str, state: str = "h[t-1]", extra: str = "") -> str:
+    product = draw(st.sampled_from([f"U_{gate} {state}", f"(2 * U_{gate}) (0.5 * {state})",
+                                    f"(U_{gate}.T).T {state}"]))  # fmt: skip
+    terms = [f"W_{gate} x[t]", f"({product})", *([extra] if extra else [])]
+    if draw(st.booleans()):
+        terms.append(f"b_{gate}")
+    return added(draw, terms)
+
+
+def sigmoid(draw: st.DrawFn, a: str) -> str:
+    return draw(st.sampled_from([f"sigmoid({a})", f"(1 - sigmoid(-{a}))"]))
+
+
+def mixed(draw: st.DrawFn, gate: str, new: str, old: str) -> str:
+    """``gate * old + (1 - gate) * new``"""
+    return draw(st.sampled_from([
+        added(draw, [f"({gate} * {old})", f"((1 - {gate}) * {new})"], signs=False),
+        added(draw, [new, f"({gate} * ({old} - {new}))"], signs=False),
+        added(draw, [old, f"((1 - {gate}) * ({new} - {old}))"], signs=False),
+        added(draw, [new, f"({gate} * {old})", f"(-{gate} * {new})"], signs=False),
+    ]))  # fmt: skip
+
+
+@st.composite
+def grus(draw: st.DrawFn) -> str:
+    before = draw(st.booleans())
+    candidate = (
+        argument(draw, "c", "(r[t] * h[t-1])")
+        if before
+        else added(draw, ["W_c x[t]", "b_c", f"(r[t] * {added(draw, ['(U_c h[t-1])', 'b_d'])})"])
+    )
+    return (
+        HEAD
+        + f"""
+r[t] = {sigmoid(draw, argument(draw, "a"))}
+z[t] = {sigmoid(draw, argument(draw, "b"))}
+g[t] = tanh({candidate})
+h[t] = {mixed(draw, "z[t]", "g[t]", "h[t-1]")}
+output h
+"""
+    )
+
+
+@st.composite
+def lstms(draw: st.DrawFn) -> str:
+    i, f, o = (draw(st.sampled_from(["", f"({p} * c[{step}])"])) for p, step in
+               (("p", "t-1"), ("q", "t-1"), ("s", "t")))  # fmt: skip
+    cell = draw(st.sampled_from([
+        added(draw, ["(i[t] * g[t])", "(c[t-1] * f[t])"], signs=False),
+        mixed(draw, "f[t]", "g[t]", "c[t-1]"),
+    ]))  # fmt: skip
+    return (
+        HEAD
+        + f"""
+i[t] = {sigmoid(draw, argument(draw, "a", extra=i))}
+f[t] = {sigmoid(draw, argument(draw, "b", extra=f))}
+o[t] = {sigmoid(draw, argument(draw, "c", extra=o))}
+g[t] = tanh({argument(draw, "d")})
+c[t] = {cell}
+h[t] = {draw(st.sampled_from(["o[t] * tanh(c[t])", "tanh(c[t]) * o[t]"]))}
+output h
+"""
+    )
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(text=st.one_of(grus(), lstms()))
+def test_however_it_is_written(text: str) -> None:
+    spec = rnnc.parse(text)
+    assert agrees(spec).keys() <= {"GRU", "LSTM"}

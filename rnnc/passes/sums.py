@@ -223,9 +223,14 @@ class Forms:
         if arithmetic and not any(self.system[r.source].op == "constant" for r in v.reads):
             return None
         best: tuple[Activation, View] | None = None
-        for argument in self._below(view):
+        below = self._below(view)
+        ruled_out = set()
+        if arithmetic:  # 1 - sigmoid(-a) is the complement of a gate and no other gate
+            gates = any(self.value(b).op == "sigmoid" for b in below)
+            ruled_out = {"Affine", "Sigmoid"} if gates else {"Affine"}
+        for argument in below:
             found = self.activation_in(view, argument)
-            if found is None or (arithmetic and found.name == "Affine"):
+            if found is None or found.name in ruled_out:
                 continue
             best = found, argument
             if found.alpha is None:
