@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import rnnc
 from rnnc import compiler
 from rnnc.compiler import Options
-from rnnc.passes import native, recognise
+from rnnc.passes import recognise, roles
 from rnnc.passes.activations import Activation, activation_of
 from rnnc.passes.recognise import verdicts
 from rnnc.source import UsageError
@@ -91,6 +91,10 @@ FORMS: dict[str, tuple[str, str]] = {
     "lstm, coupled": (changed(LSTM, c="f[t] * c[t-1] + (1 - f[t]) * g[t]"), "LSTM"),
     "lstm, coupled, a difference": (changed(LSTM, c="g[t] + f[t] * (c[t-1] - g[t])"), "LSTM"),
     "lstm, no forget gate": (changed(LSTM, c="c[t-1] + i[t] * g[t]"), "LSTM"),
+    "lstm, gates of relu, none forgets": (
+        changed(
+            LSTM.replace("sigmoid", "relu"),
+            c="c[t-1] + i[t] * g[t]"), "LSTM"),
     "lstm, no input gate": (changed(LSTM, c="f[t] * c[t-1] + g[t]"), "LSTM"),
     "lstm, no output gate": (changed(LSTM, h="tanh(c[t])"), "LSTM"),
     "lstm, no tanh of c": (changed(LSTM, h="c[t] * o[t]"), "LSTM"),
@@ -126,7 +130,7 @@ FORMS: dict[str, tuple[str, str]] = {
 
 def operators(model: object) -> Counter[str]:
     graph = onnx.load_from_string(model._bytes).graph  # type: ignore[attr-defined]
-    return Counter(n.op_type for n in graph.node if n.op_type in (*native.ROLES, "Scan"))
+    return Counter(n.op_type for n in graph.node if n.op_type in (*roles.ROLES, "Scan"))
 
 
 def agrees(spec: rnnc.Spec, lengths: bool = False, **options: object) -> Counter[str]:
@@ -338,7 +342,7 @@ def test_near_misses_say_what_prevents_them(miss: str, any_cost: None) -> None:
 
 def test_a_match_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the weights were packed wrongly, the numbers would tell."""
-    monkeypatch.setitem(native.ROLES, "GRU", ("r", "z", "n"))
+    monkeypatch.setitem(roles.ROLES, "GRU", ("r", "z", "n"))
     spec = rnnc.parse(HEAD + GRU)
     (verdict,) = verdicts(compiler.rolled(spec.bound, Options()))
     assert verdict.native is None
@@ -374,6 +378,12 @@ def test_never_in_training_graphs_nor_of_float64() -> None:
     assert operators(spec.compile("onnx", unroll=3)) == {}
     with pytest.raises(UsageError, match="no target 'gpu'; there are: cpu, cuda, web, any"):
         spec.compile("onnx", target="gpu")
+
+
+@pytest.mark.parametrize("opset", [13, 14, 21])
+def test_opsets(opset: int) -> None:
+    """LSTM has one more attribute from 14 on; everything around it has to be there, too."""
+    assert agrees(rnnc.parse(BOTH), lengths=True, opset=opset) == {"LSTM": 1}
 
 
 def test_outputs() -> None:

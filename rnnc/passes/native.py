@@ -17,7 +17,7 @@ there is a gate that a constant bias holds open.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -27,63 +27,13 @@ from rnnc.graph.ops import OPS
 from rnnc.graph.system import System
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.activations import IDENTITY, NDA, Activation
-from rnnc.passes.sums import (
-    ARITHMETIC,
-    ONE,
-    Chain,
-    Forms,
-    Rows,
-    Source,
-    State,
-    Term,
-    Unlike,
-    View,
-    number_of,
-)
+from rnnc.passes.roles import Native, Rowset, an
+from rnnc.passes.sums import ONE, Forms, Rows, Source, State, Term
+from rnnc.passes.views import ARITHMETIC, Unlike, View, number_of
 
-OPEN = 100.0  # σ(100) is 1, in float32 as in float64: a gate that is not there
-ROLES = {"RNN": ("h",), "GRU": ("z", "r", "n"), "LSTM": ("i", "o", "f", "g")}  # ONNX's order
-PEEPHOLES = ("i", "o", "f")  # of the LSTM, in ONNX's order
+OPEN = (100.0, 1.0)  # arguments at which activations are 1: σ(100) is, in float32 as in float64
 
-Weighted = tuple[float, Chain]
 Sample = Callable[[View], NDA]
-
-
-@dataclass
-class Rowset:
-    """The weights of one gate: what stands before each input and the state, the bias, the
-    recurrent bias (inside the reset gate of a GRU), the peephole. ``constant`` is the bias of a
-    gate that is not there."""
-
-    inputs: dict[View, list[Weighted]] = field(default_factory=dict)
-    state: list[Weighted] = field(default_factory=list)
-    bias: list[Weighted] = field(default_factory=list)
-    inner_bias: list[Weighted] = field(default_factory=list)
-    peephole: list[Weighted] = field(default_factory=list)
-    constant: float = 0.0
-
-
-@dataclass
-class Native:
-    """A recurrence that is an operator: its states, weights and settings."""
-
-    kind: str
-    axis: str
-    forward: bool
-    members: frozenset[str]
-    h: str
-    c: str | None
-    size: int
-    activations: tuple[Activation, ...]
-    rows: dict[str, Rowset]
-    names: dict[str, str]  # of the roles, as the spec has them
-    initial: dict[str, Read]
-    lengths: Read | None
-    after: bool = False  # linear_before_reset: the reset gate is applied after the product
-
-    @property
-    def peepholes(self) -> bool:
-        return any(r.peephole for r in self.rows.values())
 
 
 def match(system: System, recurrence: Recurrence) -> Native:
@@ -191,7 +141,7 @@ class _Match:
         z, n = found
         assert z.view is not None
         gates, candidate = self._activation(z.view), self._activation(n)
-        rows = {"z": self._rows_of(z, h, "GRU")}
+        rows = {"z": self._rows_of(z, gates[0], h, "GRU")}
         terms = self.forms.terms(candidate[1])
         resets = {g for t in terms for g in t.outer | t.inner}
         if len(resets) > 1:
@@ -206,7 +156,7 @@ class _Match:
                     "a GRU's gates have one", 4,
                 )  # fmt: skip
             terms, reset, after = self._reset(terms, r, n)
-        rows["r"] = self._rows_of(reset, h, "GRU")
+        rows["r"] = self._rows_of(reset, gates[0], h, "GRU")
         rows["n"] = self._gate_rows(terms, h, "GRU", after)
         named = {"z": z.view, "r": reset.view or n, "n": n}
         native = self._native("GRU", h, None, (gates[0], candidate[0]), rows, named)
@@ -271,7 +221,7 @@ class _Match:
             raise Unlike("its gates have different activations, and an LSTM's have one", 4)
         (kind,) = kinds
         candidate = self._activation(g)
-        rows = {role: self._rows_of(gate, h, "LSTM", c, role) for role, gate in gates.items()}
+        rows = {role: self._rows_of(gate, kind, h, "LSTM", c, role) for role, gate in gates.items()}
         rows["g"] = self._gate_rows(forms.terms(candidate[1]), h, "LSTM")
         if last is not None:
             views["h"] = last
@@ -357,11 +307,18 @@ class _Match:
 
     # ---------------------------------------------------------------- rows of weights
 
+    def _opening(self, f: Activation) -> float:
+        """The bias of a gate that is not there."""
+        for bias in OPEN:
+            if f(np.array(bias)) == 1:
+                return bias
+        raise Unlike(f"no bias holds a missing gate of {f.name} open", 4)
+
     def _rows_of(
-        self, gate: _Gate, h: str, kind: str, c: str | None = None, role: str = ""
+        self, gate: _Gate, f: Activation, h: str, kind: str, c: str | None = None, role: str = ""
     ) -> Rowset:
         if gate.view is None:
-            return Rowset(constant=OPEN)
+            return Rowset(constant=self._opening(f))
         terms = self.forms.terms(self._activation(gate.view)[1])
         if gate.complement:  # 1 - σ(a) = σ(-a)
             terms = [replace(t, scale=-t.scale) for t in terms]
@@ -474,8 +431,3 @@ class _Match:
 
 def _same(a: NDA, b: NDA) -> bool:
     return bool(np.allclose(a, b, 1e-12, 1e-12))
-
-
-def an(kind: str) -> str:
-    """An operator with its article."""
-    return f"an {kind}" if kind in ("RNN", "LSTM") else f"a {kind}"

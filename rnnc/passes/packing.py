@@ -16,8 +16,9 @@ import numpy as np
 
 from rnnc.graph.types import Array, Attrs, Read, whole
 from rnnc.passes.editor import Editor
-from rnnc.passes.native import PEEPHOLES, ROLES, Native, Weighted
-from rnnc.passes.sums import Chain, Rows, View
+from rnnc.passes.roles import PEEPHOLES, ROLES, Native, Weighted
+from rnnc.passes.sums import Chain, Rows
+from rnnc.passes.views import View
 
 
 def packed(editor: Editor, natives: Sequence[Native]) -> dict[str, Read]:

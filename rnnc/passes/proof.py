@@ -16,9 +16,9 @@ from rnnc.graph.system import System, Value
 from rnnc.graph.types import Index, Read, whole
 from rnnc.passes.activations import NDA
 from rnnc.passes.editor import Editor
-from rnnc.passes.native import PEEPHOLES, ROLES, Native
 from rnnc.passes.packing import packed
-from rnnc.passes.sums import Unlike
+from rnnc.passes.roles import PEEPHOLES, ROLES, Native
+from rnnc.passes.views import Unlike
 
 TOLERANCE = 1e-9
 

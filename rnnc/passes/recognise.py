@@ -20,10 +20,11 @@ from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.system import System
 from rnnc.graph.types import FIRST, LAST, Attrs, Index, Read, Type
 from rnnc.passes.editor import Editor
-from rnnc.passes.native import ROLES, Native, an, match
+from rnnc.passes.native import match
 from rnnc.passes.packing import packed
 from rnnc.passes.proof import prove
-from rnnc.passes.sums import Unlike, View
+from rnnc.passes.roles import ROLES, Native, an
+from rnnc.passes.views import Unlike, View
 
 STANDARD = {  # activations that every kernel has
     "RNN": (("Tanh",), ("Relu",)),
