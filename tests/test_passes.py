@@ -304,9 +304,11 @@ def test_peephole_lstm() -> None:
     assert outside(p)["sigmoid"] == 1
 
 
-def test_linear_recurrences_have_no_product_in_the_loop() -> None:
-    for name in ("MinGRU", "QRNN", "IndRNN"):
-        assert products(plan(name)) == [0], name
+def test_products_with_the_input_leave_the_loop() -> None:
+    assert products(plan("IndRNN")) == [0]
+    for name in ("MinGRU", "QRNN"):  # of which nothing is left to loop over
+        assert outside(plan(name))["linear_scan"] == 1, name
+        assert not plan(name).loops, name
 
 
 def test_rwkv_loops() -> None:
