@@ -20,7 +20,7 @@ Extent = str | int  # the name of an axis, or a number
 # Where a linear_scan goes through blocks of steps side by side: what costs is then the number of
 # steps, not the work in them. Measured (benchmarks/linear.py): with 64 entries a step the blocks
 # win from some 64 steps on, by 4 or 5 at 1,000; with 256 entries by 2; with 512 they are about as
-# fast as the loop under onnxruntime, and slower in NumPy, since they go over all arrays three times.
+# fast as the loop under onnxruntime, slower in NumPy: they go over all arrays three times.
 MOST_ENTRIES = 256  # of a state, those of all sequences of the batch counted
 LEAST_STEPS = 128
 
