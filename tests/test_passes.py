@@ -311,6 +311,35 @@ def test_products_with_the_input_leave_the_loop() -> None:
         assert not plan(name).loops, name
 
 
+LINEAR_ATTENTION = """
+input x[t] : [3]
+param W_q, W_k, W_v : [4, 3],  w_f : [3]
+q[t] = W_q x[t]
+k[t] = W_k x[t]
+v[t] = W_v x[t]
+f[t] = sigmoid(dot(w_f, x[t]))
+S[t] = f[t] * S[t-1] + outer(v[t], k[t])
+h[t] = S[t] q[t]
+output h
+"""
+
+
+def matrices(p: Plan) -> set[str]:
+    """The arrays of a matrix at every step."""
+    return {n for n, a in p.arrays.items() if "t" in a.dims and a.dims[-2:] == (4, 4)}
+
+
+def test_matrices_stay_in_their_loop() -> None:
+    """Outer products, and what is read off a matrix of states, are computed step by step; gradients
+    need the states of all steps, and nothing else of that size."""
+    assert matrices(plan_of(LINEAR_ATTENTION)) == set()
+    assert matrices(plan("MLSTM")) == set()
+    (loop,) = plan_of(LINEAR_ATTENTION).loops
+    assert ops(loop.body)["matmul"] == 1
+    assert ops(loop.body)["permute"] == 0  # the matrix is taken as it lies
+    assert matrices(plan_of(LINEAR_ATTENTION, "grad")) == {"S", "S[t-1]~1"}
+
+
 def test_rwkv_loops() -> None:
     p = plan("RWKV4", n=4, m=4)
     assert sum(products(p)) == 0

@@ -87,15 +87,20 @@ def _contract(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> 
     if len(letters) + len(other) == 3 and len(out) == 1:
         matrix, vector = (left, right) if len(letters) == 2 else (right, left)
         shape = letters if len(letters) == 2 else other
-        turned = matrix.array if shape[1] == out else a.swap_last(matrix.array)
+        row = shape[1] == out  # the vector is a row before the matrix, else a column after it
         if not matrix.axes:  # vector [.., j] @ [j, i]
+            turned = matrix.array if row else a.swap_last(matrix.array)
             return emit("matmul", vector.array, turned)
-        row = Operand(_feature(a, vector, 0), vector.axes, 2)
-        matrix = Operand(turned, matrix.axes, 2)
-        pieces = (a.align(row, axes, 2), a.align(matrix, axes, 2))
-        dims = a.dims(axes, v.type.shape)
-        product = a.emit(f"{v.name}:row", "matmul", pieces, (*dims[:-1], 1, dims[-1]))
-        return emit("squeeze", product, at=(len(axes),))
+        sides = [
+            Operand(_feature(a, vector, 0 if row else 1), vector.axes, 2),
+            Operand(matrix.array, matrix.axes, 2),
+        ]
+        pieces = [a.align(x, axes, 2) for x in (sides if row else sides[::-1])]
+        dims, n = list(a.dims(axes, v.type.shape)), len(axes)
+        place = n if row else n + 1
+        name = f"{v.name}:row" if row else f"{v.name}:column"
+        product = a.emit(name, "matmul", pieces, (*dims[:place], 1, *dims[place:]))
+        return emit("squeeze", product, at=(place,))
     if len(letters) == len(other) == len(out) == 2:
         (summed,) = set(letters) & set(other)
         if out[0] not in letters:

@@ -11,7 +11,7 @@ needs them, though they do not recur.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 
 import networkx as nx
@@ -46,8 +46,6 @@ def clusters(system: System) -> tuple[Recurrence, ...]:
     """The recurrences, each with the values that are computed in its loop, though they do not
     recur: spread ones, and what takes them in."""
     found = {r.members: r for r in recurrences(system)}
-    if len(system.time_axes()) < 2:
-        return tuple(found.values())
     todo = _in_order(system, tuple(found.values()))
     while todo:
         recurrence = todo.pop()  # the last first: what it needs may then join those before
@@ -72,9 +70,17 @@ def _wide(system: System, v: Value, axis: str) -> bool:
     return axis in time and len(time) > 1 and v.type.rank > 0
 
 
-def _spread(system: System, axis: str) -> set[str]:
-    """The values that are spread over an axis and another."""
-    wide = {v.name: v for v in system.values.values() if _wide(system, v, axis)}
+def _large(system: System, v: Value, axis: str) -> bool:
+    """Whether a value has at every step of an axis what is not kept of all: matrices, or what is
+    wide."""
+    return _wide(system, v, axis) or (axis in v.axes and v.type.rank > 1)
+
+
+def _spread(
+    system: System, axis: str, is_wide: Callable[[System, Value, str], bool] = _wide
+) -> set[str]:
+    """The values that are spread over an axis and another (or what ``is_wide`` says)."""
+    wide = {v.name: v for v in system.values.values() if is_wide(system, v, axis)}
     out = {n for n, v in wide.items() if _cheap(v) and not v.bounds}
     while True:  # made of others that are, or of what is not wide
         wrong = {
@@ -88,9 +94,10 @@ def _spread(system: System, axis: str) -> set[str]:
 
 
 def _cheap(v: Value) -> bool:
-    """Whether a value takes no longer than to be read again: also a number times a vector."""
-    scales = v.op == "contract" and not v.over and "" in (v.attr("left"), v.attr("right"))
-    return v.op in CHEAP or scales
+    """Whether a value takes no longer than to be read again: also a product that sums nothing."""
+    if v.op == "contract":
+        return not v.over and {*v.attr("left"), *v.attr("right")} == {*v.attr("out")}
+    return v.op in CHEAP
 
 
 def _in_order(system: System, found: tuple[Recurrence, ...]) -> list[Recurrence]:
@@ -197,8 +204,9 @@ def _joining(
 ) -> frozenset[str]:
     """What is computed in the loop of a recurrence besides its members."""
     axis, members = recurrence.axis, recurrence.members
-    spread = _spread(system, axis)
-    if not spread:
+    spread = _spread(system, axis, _large)
+    matrices = {m for m in members if axis in system[m].axes and system[m].type.rank > 1}
+    if not spread and not matrices:
         return frozenset()
     others = [r for r in all_of_them if r.members != members]
     taken = set().union(*(r.members for r in others))
@@ -211,6 +219,8 @@ def _joining(
             found.add(alone)
     for v in system.values.values():  # and what takes them in
         takes_in = any(r.source in spread and not r.at for r in v.reads)
+        if v.type.rank < 2:
+            takes_in |= any(r.source in matrices and not r.at for r in v.reads)
         # what needs all steps of the axis cannot be computed step by step
         whole = v.op in ALONG and v.attr("axis") == axis
         if takes_in and axis in v.axes and not whole and v.name not in members | taken:
@@ -218,14 +228,17 @@ def _joining(
     graph = system.graph
     while found:
         inside = members | found
-        after: set[str] = set()  # what can only be computed once the loop is done
-        for name in inside:
-            after.update(nx.descendants(graph, name))
-        after -= inside
-        wrong = {n for n in found if _stays_out(system, n, inside, after, spread, axis)}
-        # and what a member needs cannot be made of what joins it
-        for z in {r.source for m in members for _, r in system.values[m].all_reads()} & after:
-            wrong |= found & nx.ancestors(graph, z)
+        # first what somebody outside reads: what is made of it is then no part of the loop
+        wrong = {n for n in found & spread if _is_kept(system, n, inside)}
+        if not wrong:
+            after: set[str] = set()  # what can only be computed once the loop is done
+            for name in inside:
+                after.update(nx.descendants(graph, name))
+            after -= inside
+            wrong = {n for n in found if _is_late(system, n, inside, after)}
+            # and what a member needs cannot be made of what joins it
+            for z in {r.source for m in members for _, r in system.values[m].all_reads()} & after:
+                wrong |= found & nx.ancestors(graph, z)
         if not wrong:
             break
         found -= wrong
@@ -234,19 +247,18 @@ def _joining(
     return frozenset(found) if reads_it or takes_it else frozenset()
 
 
-def _stays_out(
-    system: System, name: str, inside: Set[str], after: Set[str], spread: Set[str], axis: str
-) -> bool:
-    v = system.values[name]
-    for _, r in v.all_reads():
-        if r.source in after or (r.source in inside and r.source != name and r.at):
-            return True
-    if name not in spread:
-        return False
-    # a spread value is kept if anybody outside reads it, and then it need not be in the loop
-    if name in system.results:
-        return True
+def _is_late(system: System, name: str, inside: Set[str], after: Set[str]) -> bool:
+    """Whether a value needs what the loop has only once it is done, or at other steps."""
     return any(
+        r.source in after or (r.source in inside and r.source != name and r.at)
+        for _, r in system.values[name].all_reads()
+    )
+
+
+def _is_kept(system: System, name: str, inside: Set[str]) -> bool:
+    """Whether a spread value is kept, since anybody outside reads it: then it need not be in the
+    loop."""
+    return name in system.results or any(
         reader not in inside or data["read"].at
         for _, reader, data in system.graph.out_edges(name, data=True)
     )
