@@ -131,9 +131,6 @@ def _without_loop(plan: Plan, origins: set[Span], mode: str, unroll: Counts | No
         counts = {"": unroll} if isinstance(unroll, int) else unroll
         steps = (plural(n, "step") + (f" of {a}" if a else "") for a, n in counts.items())
         form = f"unrolled, {' and '.join(steps)} one after the other"
-    elif any(s.op == "linear_scan" for s in mine):
-        form = "a linear scan: blocks of steps side by side (where steps are few, or the batch is "
-        form += "large, one step after the other)"
     else:
         form = "no loop"
     return [f"  form: {form}", f"  computed: {_operations(mine)}"]
