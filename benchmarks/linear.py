@@ -1,11 +1,13 @@
 """Linear recurrences in blocks of steps beside the loops that they would be.
 
-    python benchmarks/linear.py [models] [rule] [--rounds N] [--threads N]
+    python benchmarks/linear.py [models] [rule] [matrices] [--rounds N] [--threads N]
 
 `models`: whole models of the library, inference and gradients, under onnxruntime and in NumPy.
 `rule`: the recurrence alone, for numbers of steps and of entries (batch times features) around
 those at which the loop is taken, `plan.LEAST_STEPS` and `plan.MOST_ENTRIES`; both are lifted here.
-Both sides must agree to 1e-4 of the largest entry before they are timed. onnxruntime and BLAS run
+`matrices`: linear attention, whose state is a matrix and stays in a loop, beside a Scan built by
+hand and, where it is installed (`pip install torch==2.13.0`), the same loop in eager PyTorch.
+All sides must agree to 1e-4 of the largest entry before they are timed. onnxruntime and BLAS run
 with one thread unless told otherwise.
 """
 
@@ -44,16 +46,64 @@ h[t] = min(max(a[t], 0), 1) * h[t-1] + b[t]
 output h
 """
 
+ATTENTION = """
+model LinearAttention
+dim n, d
+input x[t] : [n]
+param W_q, W_k, W_v : [d, n], w_f : [n]
+q[t] = W_q x[t]
+k[t] = W_k x[t]
+v[t] = W_v x[t]
+f[t] = sigmoid(dot(w_f, x[t]))
+S[t] = f[t] * S[t-1] + outer(v[t], k[t])
+h[t] = S[t] q[t]
+output h
+"""
+
+#: What does not recur outside, and as few nodes as there can be inside.
+BY_HAND = """
+<ir_version: 8, opset_import: ["": 18]>
+attention (float[B, T, n] x, float[d, n] W_q, float[d, n] W_k, float[d, n] W_v, float[n] w_f,
+           float[B, d, d] S0) => (float[B, T, d] h) {
+  last = Constant<value_ints=[3]>()
+  third = Constant<value_ints=[2]>()
+  both = Constant<value_ints=[2, 3]>()
+  xt = Transpose<perm=[1, 0, 2]>(x)
+  wq = Transpose(W_q)
+  wk = Transpose(W_k)
+  wv = Transpose(W_v)
+  q0 = MatMul(xt, wq)
+  k0 = MatMul(xt, wk)
+  v0 = MatMul(xt, wv)
+  f0 = MatMul(xt, w_f)
+  f1 = Sigmoid(f0)
+  q = Unsqueeze(q0, last)
+  v = Unsqueeze(v0, last)
+  k = Unsqueeze(k0, third)
+  f = Unsqueeze(f1, both)
+  end, hs = Scan<num_scan_inputs=4, body = step (
+      float[B, d, d] S, float[B, d, 1] qt, float[B, d, 1] vt, float[B, 1, d] kt, float[B, 1, 1] ft
+    ) => (float[B, d, d] S2, float[B, d, 1] ht) {
+      kept = Mul(ft, S)
+      new = Mul(vt, kt)
+      S2 = Add(kept, new)
+      ht = MatMul(S2, qt)
+    }>(S0, q, v, k, f)
+  ht = Squeeze(hs, last)
+  h = Transpose<perm=[1, 0, 2]>(ht)
+}
+"""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Print one table per model or size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="*", help="models, rule or both (the default)")
+    parser.add_argument("what", nargs="*", help="models, rule, matrices; all of them by default")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
-    what = options.what or ["models", "rule"]
-    if unknown := set(what) - {"models", "rule"}:
+    what = options.what or ["models", "rule", "matrices"]
+    if unknown := set(what) - {"models", "rule", "matrices"}:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     # OpenBLAS reads this when NumPy is first imported.
     os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
@@ -66,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         benchmark_models(options.rounds, options.threads)
     if "rule" in what:
         benchmark_rule(options.rounds, options.threads)
+    if "matrices" in what:
+        benchmark_matrices(options.rounds, options.threads)
 
 
 def benchmark_models(rounds: int, threads: int) -> None:
@@ -121,6 +173,80 @@ def benchmark_rule(rounds: int, threads: int) -> None:
                         functions[title] = partial(model.run, inputs)
                 _check(f"{entries} entries", functions["blocks"](), functions["loop"]())
                 compare(functions, rounds, "loop", f"{backend}, {entries} entries, T {steps}")
+
+
+def benchmark_matrices(rounds: int, threads: int) -> None:
+    """A state that is a matrix: T 256, d 64, one sequence and several."""
+    import numpy as np
+    from timing import compare
+
+    import rnnc
+
+    steps, n, d = 256, 28, 64
+    spec = rnnc.parse(ATTENTION, n=n, d=d)
+    weights = spec.init(seed=0)
+    model = spec.compile("onnx", weights=weights, threads=threads)
+    by_hand = _by_hand(weights, threads)
+    for batch in (1, 8):
+        rng = np.random.default_rng(1)
+        x = rng.standard_normal((batch, steps, n)).astype(np.float32)
+        first = np.zeros((batch, d, d), np.float32)
+        functions: dict[str, Callable[[], Any]] = {
+            "Scan by hand": partial(by_hand, x, first),
+            "rnnc": partial(model.run, {"x": x}),
+        }
+        expected = {"h": by_hand(x, first)}
+        _check("rnnc", model.run({"x": x}), expected)
+        try:
+            eager = _eager(weights, threads)
+            _check("PyTorch", {"h": eager(x)}, expected)
+            functions["eager PyTorch"] = partial(eager, x)
+        except ImportError:
+            print("torch is not installed\n")
+        title = f"linear attention, T {steps}, batch {batch}, d {d}"
+        compare(functions, rounds, "Scan by hand", title)
+
+
+def _by_hand(weights: dict[str, np.ndarray], threads: int) -> Callable[..., np.ndarray]:
+    """From x and the first state to h, by the Scan above."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.parser.parse_model(BY_HAND)
+    given = [i for i in model.graph.input if i.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda x, first: session.run(["h"], {"x": x, "S0": first})[0]
+
+
+def _eager(weights: dict[str, np.ndarray], threads: int) -> Callable[..., np.ndarray]:
+    """From x to h in PyTorch, products with the input in front of the loop."""
+    import torch
+
+    torch.set_num_threads(threads)
+    w = {name: torch.from_numpy(array) for name, array in weights.items()}
+
+    def run(array: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            x = torch.from_numpy(array)
+            q, k, v = (x @ w[name].T for name in ("W_q", "W_k", "W_v"))
+            f = torch.sigmoid(x @ w["w_f"])
+            state = torch.zeros(len(x), v.shape[-1], k.shape[-1])
+            out = []
+            for t in range(x.shape[1]):
+                new = v[:, t, :, None] * k[:, t, None, :]
+                state = f[:, t, None, None] * state + new
+                out.append((state @ q[:, t, :, None])[..., 0])
+            return torch.stack(out, 1).numpy()
+
+    return run
 
 
 @contextmanager
