@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import rnnc
 from rnnc import compiler
+from rnnc.backends import numpy_source, onnx_scan
 from rnnc.compiler import Options
 from rnnc.graph.ranges import ANYTHING, Ranges
 from rnnc.graph.system import System
@@ -139,12 +140,13 @@ def test_forms(equations: str) -> None:
         ("h[t] = where(h[t-1] > 0, x[t], 0.5 * h[t-1])", "`h` chooses by what recurs"),
         ("h[t] = 0.5 * h[t-2] + x[t]", "`h` is read further away than one step"),
         ("S[t] = 0.5 * S[t-1] + outer(x[t], y[t])\nh[t] = S[t] x[t]",
-         "`S` is [3, 3], no real number and no vector of them"),
+         "`S` is [3, 3], no number and no vector"),
         ("h[t] = 0.6 * h[t-1] + 0.6 * g[t-1] + x[t]\ng[t] = 0.5 * h[t-1]",
          "keeps the sum of its factors from being larger than 1"),
         ("h[t] = 0.2 * (f[t-1] + g[t-1])\ng[t] = 0.2 * h[t-1] + x[t]\nf[t] = 0.1 * h[t-1] + y[t]",
          "are coupled, more than 2 states"),
-        ("n[0] = 0\nn[t] = n[t-1] + 1\nh[t] = n[t] * x[t]", "`n` is index [], no real number"),
+        ("n[0] = 0\nn[t] = 2 * n[t-1] + n[t-1]\nh[t] = n[t] * x[t]",
+         "`n` is index [], no real number"),
     ],
 )  # fmt: skip
 def test_reasons(equations: str, reason: str) -> None:
@@ -224,6 +226,19 @@ def test_large_batches_take_the_loop() -> None:
         model = spec.compile(backend, weights=spec.init(), dtype="float64")
         many, few = model(x=x)["h"], model(x=x[:4])["h"]  # 5 / 4 and 4 / 4 of the most entries
         assert_allclose(many[:4], few, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 9])
+@pytest.mark.parametrize("name", ["MinGRU", "LRU"])
+def test_blocks_of_any_number_of_steps(
+    name: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many steps as a block has, more, and a last block that is not full, both ways."""
+    for module in (numpy_source, onnx_scan):
+        monkeypatch.setattr(module, "LEAST_STEPS", 1)
+    spec = rnnc.load(name, n=2, m=3)
+    assert_all_agree(spec, batch=2, steps=steps, unrolled=False)
+    assert_gradients_agree(spec, batch=2, steps=steps, unrolled=False)
 
 
 # ---------------------------------------------------------------- floating point

@@ -61,6 +61,10 @@ class Forms:
                             f"`{owner_of(r.source)}` is read further away than one step"
                         )
                     found[self._behind(r.source)[1]] = None
+        for name in found:
+            type_ = self.terms.system[name].type
+            if type_.kind != "real":
+                raise NotAffine(f"`{owner_of(name)}` is {type_}, no real number")
         return tuple(found)
 
     def _ordered(self) -> list[str]:

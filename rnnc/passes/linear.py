@@ -107,8 +107,8 @@ class _Scans(Terms):
         if len(states) > MOST_STATES:
             raise NotAffine(f"{names} are coupled, more than {MOST_STATES} states")
         type_ = found[0].type
-        if type_.kind != "real" or type_.rank > 1:
-            raise NotAffine(f"{names} is {type_}, no real number and no vector of them")
+        if type_.rank > 1:
+            raise NotAffine(f"{names} is {type_}, no number and no vector")
         if any((v.type, v.axes) != (type_, found[0].axes) for v in found):
             raise NotAffine(f"{names} differ in shape")
         if type_.rank and whole(type_.shape[0]) > MOST_ENTRIES:
