@@ -46,7 +46,7 @@ def clusters(system: System) -> tuple[Recurrence, ...]:
     """The recurrences, each with the values that are computed in its loop, though they do not
     recur: spread ones, and what takes them in."""
     found = {r.members: r for r in recurrences(system)}
-    if len(system.time_axes()) < 2:
+    if not found or len(system.time_axes()) < 2:
         return tuple(found.values())
     todo = _in_order(system, tuple(found.values()))
     while todo:
