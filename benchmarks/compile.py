@@ -2,11 +2,12 @@
 
     python benchmarks/compile.py [--runs N] [--steps 125 250 500 1000]
 
-The first table is of processes, the second of a process that has compiled before: parsing, passes,
-schedule and the checked ONNX model, which is not loaded. It has the LSTM and the slowest models of
-the library. The third is of unrolled models, each compiled in a process of its own: the time is that
-of a second compilation, and memory is the peak resident size less that of a process that unrolls a
-single step. Its columns "per step" should be constant.
+The first table is of processes, by the clock on the wall. The second is of one process that has
+compiled before: parsing, passes, schedule and the checked ONNX model, which is not loaded, in
+seconds of the processor (all is one thread), of the LSTM and the slowest models of the library. The
+third is of unrolled models, each in a process of its own, also in seconds of the processor, after a
+first compilation; memory is the peak resident size less that of a process that unrolls a single
+step. Its columns "per step" should be constant.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ import rnnc
 name, mode, sizes, steps = json.loads(sys.argv[1])
 
 def compiled(steps):
-    start = time.perf_counter()
+    start = time.process_time()
     model = rnnc.load(name, **sizes).compile("onnx", mode=mode, unroll=steps)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     with tempfile.TemporaryDirectory() as folder:
         model.save(os.path.join(folder, "model.onnx"))
         return seconds, os.path.getsize(os.path.join(folder, "model.onnx"))
@@ -122,9 +123,9 @@ def library(runs: int) -> None:
         for mode in ("predict", "grad") if system.params else ("predict",):
             once = times.setdefault(f"{name}, {mode}", [])
             for _ in range(runs + 1):
-                start = time.perf_counter()
+                start = time.process_time()
                 rnnc.load(name, **sizes).compile("onnx", mode=mode)
-                once.append(time.perf_counter() - start)
+                once.append(time.process_time() - start)
             del once[0]  # with what is imported when first needed
     shown = ["LSTM, predict", "LSTM, grad"]
     for mode in ("predict", "grad"):
@@ -143,7 +144,7 @@ def print_times(title: str, times: dict[str, list[float]]) -> None:
 def unrolled(cases: Sequence[Case], runs: int) -> None:
     """Print time and memory of unrolled models by the number of steps."""
     print(
-        "| unrolled | steps | time | time per step | memory over one step | memory per step | file |"
+        "| unrolled | steps | time | time per step | memory over one step | per step | file |"
         "\n|---|---:|---:|---:|---:|---:|---:|"
     )
     for case in cases:

@@ -193,9 +193,15 @@ def check_sizes(system: System) -> None:
 
 def final(system: System, options: Options) -> System:
     """Run the passes of a mode over a bound system, verifying after each."""
-    system = rolled(system, options)
-    for step in forms(options):
-        system = verify(step(system))
+    return _run(forms(options), rolled(system, options))
+
+
+def _run(passes: Iterable[Pass], system: System) -> System:
+    """The system after these passes, verified after each that changed it."""
+    for step in passes:
+        changed = step(system)
+        if changed is not system:
+            system = verify(changed)
     return system
 
 
@@ -207,13 +213,14 @@ def rolled(system: System, options: Options) -> System:
     system = verify(training(system) if options.training else evaluating(system))
     if options.outputs:
         system = verify(giving(system, options.outputs))
-    for step in passes(options):
-        system = verify(step(system))
+    system = _run(passes(options), system)
     if options.unroll is not None:
         if options.mode == "step":
             raise UsageError("a step model has one step already; leave unroll out")
-        for step in (partial(unroll, counts=options.unroll), simplify, live_rows, simplify):
-            system = verify(step(system))
+        system = _run((partial(unroll, counts=options.unroll), simplify), system)
+        cut = live_rows(system)
+        if cut is not system:
+            system = _run((simplify,), verify(cut))
     return system
 
 
@@ -299,8 +306,7 @@ def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
     told = sorted({r.source for d in system.targets.values() for r in d.all_reads})
     told = [name for name in told if name not in system.outputs]
     system = replace(system, outputs=(*system.outputs, *told))
-    for step in (simplify, partial(differentiate, inputs=inputs), simplify):
-        system = verify(step(system))
+    system = _run((simplify, partial(differentiate, inputs=inputs), simplify), system)
     outputs = tuple(name for name in system.outputs if name not in told)
     return verify(textbook(replace(system, outputs=outputs)))
 
@@ -396,8 +402,7 @@ def update_of(
             f"{', '.join(sorted({*inputs, *others})) or 'no inputs'}"
         )
     system = start = set_constants(system, hyper)
-    for step in (predicting, simplify, stepwise, simplify):
-        system = verify(step(system))
+    system = _run((predicting, simplify, stepwise, simplify), system)
     first = system.outputs[0]
     if not any(s.prev == f"{first}.prev" for s in system.states):
         raise UsageError(

@@ -75,8 +75,8 @@ class Value:
 
     def map_reads(self, change: Any) -> Value:
         """The same value with ``change(Read) -> Read`` applied to operands and boundaries."""
-        reads = tuple(change(r) for r in self.reads)
-        bounds = tuple(Bound(b.axis, b.step, change(b.read)) for b in self.bounds)
+        reads = tuple(map(change, self.reads))
+        bounds = self.bounds and tuple(Bound(b.axis, b.step, change(b.read)) for b in self.bounds)
         if reads == self.reads and bounds == self.bounds:
             return self
         return replace(self, reads=reads, bounds=bounds)
@@ -212,6 +212,8 @@ class System:
             for name, d in self.targets.items()
             if name in wanted and all(r.source in wanted for r in d.all_reads)
         }
+        if len(wanted) == len(self.values) and len(targets) == len(self.targets):
+            return self
         return self.with_values(
             [v for v in self.values.values() if v.name in wanted], targets=targets
         )
@@ -310,6 +312,8 @@ class System:
 
 def read_axes(operand_axes: Iterable[str], r: Read) -> tuple[str, ...]:
     """The axes that remain when a value over ``operand_axes`` is read as ``r`` says."""
+    if not r.at:
+        return tuple(operand_axes)
     out = []
     for axis in operand_axes:
         index = r.index(axis)

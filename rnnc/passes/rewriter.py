@@ -49,7 +49,7 @@ class Rewriter:
             r.source
             for value in self.system.values.values()
             for _, r in value.all_reads()
-            if any(not i.fixed or i.offset != 0 for _, i in r.at)
+            if r.at and any(not i.fixed or i.offset != 0 for _, i in r.at)
         }
 
     def run(self) -> bool:
@@ -138,7 +138,7 @@ class Rewriter:
     def operand(self, value: Value, position: int) -> Value | None:
         """The value an operand reads at the reader's own step (or at a step that exists)."""
         r = value.reads[position]
-        if any(not i.fixed or i.offset != 0 for _, i in r.at):
+        if r.at and any(not i.fixed or i.offset != 0 for _, i in r.at):
             return None
         return self.get(r.source)
 
@@ -155,6 +155,8 @@ class Rewriter:
 
     def compose(self, inner: Read, outer: Read) -> Read:
         """The read of what ``inner`` reads, by someone who reads its reader as ``outer`` does."""
+        if not outer.at:
+            return inner
         return moved(inner, self.source(inner).axes, outer.index)
 
     def type(self, r: Read) -> Type:

@@ -167,7 +167,7 @@ class _Cut:
             inner = {a for r in steps for a in read_axes(self.values[r.source].axes, r)}
             axes = self.system.ordered({axis, *inner})
             like = Value("", "stack", tuple(steps), self._type(steps[0]), axes, (("axis", axis),))
-            self.made[key] = self._add("steps", like)
+            self.made[key] = self._add(f"{self.owner.name}.steps", like)
         return self.made[key]
 
     # ---------------------------------------------------------------- rows
@@ -239,11 +239,12 @@ class _Cut:
         if key not in self.made:
             sources = [self.values[r.source] for r in reads]
             like = derived(self.system, "", op, reads, sources, attrs, self.owner.origins)
-            self.made[key] = self._add("rows", like)
+            base = reads[0].source if op == "slice" else self.owner.name
+            self.made[key] = self._add(f"{base}.rows", like)
         return self.made[key]
 
-    def _add(self, what: str, like: Value) -> Read:
-        name = fresh(f"{self.owner.name}.{what}", self.taken)
+    def _add(self, base: str, like: Value) -> Read:
+        name = fresh(base, self.taken)
         self.taken.add(name)
         self.values[name] = replace(like, name=name, origins=self.owner.origins)
         return Read(name)

@@ -18,7 +18,6 @@ def simplify(system: System) -> System:
     """Apply the rules until nothing changes."""
     while True:
         work = Rewriter(system, RULES)
-        changed = work.run()
+        if not work.run():
+            return system.pruned()
         system = system.with_values(work.values, targets=work.targets()).pruned()
-        if not changed:
-            return system

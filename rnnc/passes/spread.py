@@ -46,6 +46,8 @@ def clusters(system: System) -> tuple[Recurrence, ...]:
     """The recurrences, each with the values that are computed in its loop, though they do not
     recur: spread ones, and what takes them in."""
     found = {r.members: r for r in recurrences(system)}
+    if not found:
+        return ()
     todo = _in_order(system, tuple(found.values()))
     while todo:
         recurrence = todo.pop()  # the last first: what it needs may then join those before
