@@ -20,7 +20,6 @@ from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import Dim, whole
-from rnnc.passes.schedule import schedule
 from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
 from rnnc.runtime.numpy_model import NumpyModel
@@ -158,6 +157,7 @@ class Spec:
         outputs: Sequence[str] = (),
         target: str = "cpu",
         plain_loops: bool = False,
+        memory: str = "normal",
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -226,11 +226,12 @@ class Spec:
             _names("outputs", outputs),
             kernels(target, backend, real),
             plain_loops,
+            memory,
         )
         arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
         spec = self._like(weights) if isinstance(weights, (str, Path)) else self
         final = compiler.final(spec.bound, options)
-        plan = schedule(final)
+        plan = compiler.planned(final, options)
         given = None
         if arrays is not None:
             wanted = {

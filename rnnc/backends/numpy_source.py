@@ -131,9 +131,7 @@ class _Module(Writer):
             name = self.names[f"length {axis}"]
             if isinstance(where, int):
                 self.line(f"{name} = {where}")
-            elif where[1] < 0:
-                self.line(f"{name} = {self.names[where[0]]}")
-            else:
+            elif where[1] >= 0:
                 self.line(f"{name} = {self.names[where[0]]}.shape[{where[1]}]")
         for s in plan.body:
             if isinstance(s, Loop):

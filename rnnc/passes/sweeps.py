@@ -1,0 +1,202 @@
+"""In which order segments of an axis are gone through, and what is computed in which sweep.
+
+A *sweep* takes the segments of an axis one after another, the odd ones (1, 3, …) from the first
+to the last, the even ones back. A recurrence needs one of its own direction that is not before
+those of what it reads:
+
+    h[t] = tanh(W h[t-1] + U x[t])        sweep 1
+    ∂a[t] = (… + W.T ∂a[t+1]) * h'[t]     sweep 2, where h is computed once more
+    ∂W = sum[t](outer(∂a[t], h[t-1]))     of sweep 2: after it
+    loss = sum[t](…p[t]…)                 of sweep 1: after it
+
+What is no recurrence is computed in whichever sweep needs it, from 'its' sweep on, which is the
+first one that could. A shifted read asks for more: at the edge of a segment ``h[t-1]`` is
+handed on by a sweep forward, or was kept of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+
+import networkx as nx
+
+from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.edges import edge
+from rnnc.graph.ops import DATA, NORMALISING
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import LAST, Index, Read, whole
+from rnnc.passes.found import is_outside
+from rnnc.passes.moves import single_moves
+
+SUMS = frozenset(("sum", "contract", "scatter"))  # what adds up from segment to segment
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """``system`` is the one that was given, ready to be cut; ``first`` gives what is computed in
+    segments, and the sums and ends of it, the sweep that can; ``whole`` are the values over the
+    axis that are not: data, and what needs all steps at once."""
+
+    system: System
+    axis: str
+    first: Mapping[str, int]
+    whole: Set[str]
+
+    def inside(self, name: str) -> bool:
+        """Whether a value has its steps in segments alone."""
+        return name in self.first and self.axis in self.system[name].axes
+
+
+def sweeps(system: System, axis: str) -> Sweeps:
+    """The sweeps of a system over an axis."""
+    system = _pinned(single_moves(system), axis)
+    found = recurrences(system)
+    kept = _whole(system, axis, found)
+    system = _moved(system, axis, kept)
+    return Sweeps(system, axis, _numbers(system, axis, found, kept), kept)
+
+
+def forward(sweep: int) -> bool:
+    """The direction of a sweep."""
+    return sweep % 2 == 1
+
+
+def is_sum(v: Value, axis: str) -> bool:
+    """Whether a value is a sum over all steps of an axis."""
+    return v.op in SUMS and axis in v.over
+
+
+def _result(v: Value, axis: str) -> bool:
+    """Whether sweeps can give a value: a sum, or the first or last step of another."""
+    if v.op == "copy":
+        return any(i.fixed and i.offset == 0 for a, i in v.reads[0].at if a == axis)
+    return is_sum(v, axis) and not _renames(v, axis)
+
+
+# ---------------------------------------------------------------- fixed steps and shifted data
+
+
+def _pinned(system: System, axis: str) -> System:
+    """The system with every fixed step of the axis (``h[T]``) as a value of its own."""
+    values = dict(system.values)
+    made: dict[Read, Read] = {}
+
+    def pin(r: Read) -> Read:
+        source, index = system[r.source], r.index(axis)
+        if axis not in source.axes or not index.fixed:
+            return r
+        if r not in made:
+            inner = tuple(a for a in source.axes if a != axis)
+            if is_outside(index):
+                bound = source.bound_at(axis, index)
+                made[r] = edge(system, values, bound, source.type, inner)
+            else:
+                name = system.fresh(f"{source.name}.end", values)
+                values[name] = Value(name, "copy", (r,), source.type, inner, (), (), source.origins)
+                made[r] = Read(name)
+        return made[r]
+
+    for v in system.values.values():
+        values[v.name] = v.map_reads(pin)
+    return system.with_values(values)
+
+
+def _moved(system: System, axis: str, kept: set[str]) -> System:
+    """The system with shifted reads of what exists at all steps as values of their own, which
+    exist at all steps, too; they are added to ``kept``."""
+    values = dict(system.values)
+    made: dict[Read, str] = {}
+
+    def move(r: Read) -> Read:
+        if r.source not in kept or not r.shifts(axis):
+            return r
+        if r not in made:
+            v = system[r.source]
+            made[r] = name = system.fresh(f"{v.name}.moved", values)
+            values[name] = Value(name, "copy", (r,), v.type, v.axes, (), (), v.origins)
+        return Read(made[r])
+
+    for v in system.values.values():
+        if v.name not in kept:
+            values[v.name] = v.map_reads(move)
+    kept |= set(made.values())
+    return system.with_values(values)
+
+
+# ---------------------------------------------------------------- what needs all steps at once
+
+
+def _whole(system: System, axis: str, found: Iterable[Recurrence]) -> set[str]:
+    """The values over the axis that are not computed in segments."""
+    out = {v.name for v in system.values.values() if axis in v.axes and _at_once(system, v, axis)}
+    for r in found:
+        if r.axis != axis and (
+            out & r.members or any(_steps_along(system[m], r.members, axis) for m in r.members)
+        ):
+            out |= {m for m in r.members if axis in system[m].axes}
+    return out
+
+
+def _at_once(system: System, v: Value, axis: str) -> bool:
+    if v.op in DATA or v.op == "stack" or (v.op in NORMALISING and axis in v.over):
+        return True
+    return _renames(v, axis)
+
+
+def _renames(v: Value, axis: str) -> bool:
+    """Whether a value reads steps of the axis as those of another, or the other way round."""
+    moves = [(a, i.base) for _, r in v.all_reads() for a, i in r.at if not i.fixed]
+    return any(a != base and axis in (a, base) for a, base in moves)
+
+
+def _steps_along(v: Value, members: Set[str], axis: str) -> bool:
+    """Whether a member of a recurrence over another axis goes along this one, too."""
+    if axis in v.over:
+        return True
+    return any(r.source in members and r.shifts(axis) for _, r in v.all_reads())
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def _numbers(
+    system: System, axis: str, found: Iterable[Recurrence], kept: Set[str]
+) -> dict[str, int]:
+    own = {m: r for r in found for m in r.members}
+    first: dict[str, int] = {}
+    after: dict[str, int] = {}  # of what is computed outside: the sweeps that are done by then
+
+    def done(r: Read) -> int:
+        """How many sweeps have been made once all that is read is there, at all steps."""
+        return first.get(r.source, after.get(r.source, 0))
+
+    def in_segments(r: Read) -> bool:
+        return r.source in first and axis in system[r.source].axes
+
+    def needs(r: Read) -> int:
+        """The first sweep that a value can be in which reads this."""
+        if not in_segments(r):
+            return done(r) + 1
+        number, index = first[r.source], r.index(axis)
+        if index == Index(axis):
+            return number
+        back = index.base == LAST if index.fixed else whole(index.offset) < 0
+        return number if forward(number) == back else number + 1
+
+    graph = nx.condensation(nx.DiGraph(system.graph))
+    for component in nx.topological_sort(graph):
+        members = graph.nodes[component]["members"]
+        reads = [r for m in members for _, r in system[m].all_reads() if r.source not in members]
+        v = system[next(iter(members))]
+        if axis in v.axes and v.name not in kept:
+            number = max(map(needs, reads), default=1)
+            r = own.get(v.name)
+            if r is not None and r.axis == axis and r.forward != forward(number):
+                number += 1
+            first.update(dict.fromkeys(members, number))
+        elif _result(v, axis) and any(map(in_segments, reads)):
+            first[v.name] = max(map(needs, reads))
+        else:
+            after.update(dict.fromkeys(members, max(map(done, reads), default=0)))
+    return first
