@@ -190,7 +190,8 @@ class Spec:
         Where a recurrence *is* ONNX's LSTM, GRU or RNN (of float32, and nothing but h and the last
         c is wanted) it becomes that operator, if ``target`` (``cpu``, ``cuda``, ``web``, or
         ``any`` of them) has a kernel for it; with ``plain_loops`` every recurrence stays a loop
-        over its steps.
+        over its steps. ``memory`` is ``normal``, or ``low`` for gradients of long sequences: of T
+        steps √T states are kept, and the others are computed again on the way back.
         ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
