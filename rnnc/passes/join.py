@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rnnc.graph.ops import SWEPT
 from rnnc.graph.system import fresh
 from rnnc.passes.plan import (
     ArrayType,
@@ -78,7 +79,7 @@ class _Join:
         return Plan(
             name=outside.name,
             arrays=self.arrays,
-            inputs=tuple(p for p in outside.inputs if p.name not in parts.given),
+            inputs=tuple(p for p in outside.inputs if p.role != SWEPT),
             params=outside.params,
             outputs=outputs,
             setup=setup,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence
-from rnnc.graph.ops import GIVEN
+from rnnc.graph.ops import GIVEN, SWEPT
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.arrays import Arrays, Block, Operand
@@ -140,6 +140,7 @@ class _Schedule:
         state = any(s.prev == name for s in carried) and value.op != "param"
         role = "lengths" if "lengths" in dict(value.attrs) else "state" if state else value.op
         role = "context" if name in self.system.contexts else role
+        role = SWEPT if SWEPT in dict(value.attrs) else role
         times = tuple(a for a in value.axes if a != BATCH)
         steps = dict(value.attrs).get("steps")
         along = steps if isinstance(steps, str) else None
@@ -353,7 +354,7 @@ class _Schedule:
                 (port.name, port.type.dims.index(name))
                 for name in same
                 for port in self.inputs
-                if name in port.type.dims
+                if name in port.type.dims and port.role != SWEPT
             ]
             if found:
                 out[axis.name] = found[0]

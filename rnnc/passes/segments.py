@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 
 from rnnc.graph.cycles import recurrences
 from rnnc.graph.edges import edge
-from rnnc.graph.ops import GIVEN
+from rnnc.graph.ops import GIVEN, SWEPT
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import FIRST, LAST, Bound, Index, Read, Type, read, whole
 from rnnc.passes.sweeps import Sweeps, forward, is_sum, sweeps
@@ -64,14 +64,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Segments:
-    """A system in parts. ``outside`` has as inputs what sweeps give it (``given``), and as outputs
-    also what they take (``taken``), among it the ``length`` of the axis."""
+    """A system in parts. ``outside`` has inputs with the attribute ``swept``, which sweeps give it,
+    and as outputs also what they take (``taken``), among it the ``length`` of the axis."""
 
     axis: str
     length: str
     outside: System
     sweeps: tuple[Sweep, ...]
-    given: frozenset[str]
     taken: frozenset[str]
 
 
@@ -132,11 +131,13 @@ class _Cut:
         members = {n: self._members(n) for n in reversed(self.needs)}
         made = [_Segment(self, n, members[n]).sweep() for n in self.needs if members[n]]
         for name in (n for n in self.system.values if n in given):  # after all data
-            self.values[name] = replace(self.system[name], op="input", reads=(), attrs=())
+            self.values[name] = replace(
+                self.system[name], op="input", reads=(), attrs=((SWEPT, True),)
+            )
         outputs = tuple(dict.fromkeys((*self.system.outputs, *self.taken)))
         outside = self.system.with_values(self.values, outputs=outputs)
         extra = frozenset(self.taken) - set(self.system.results)
-        return Segments(self.axis, length, outside, tuple(made), frozenset(given), extra)
+        return Segments(self.axis, length, outside, tuple(made), extra)
 
     # ---------------------------------------------------------------- what is needed
 
