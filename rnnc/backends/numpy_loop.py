@@ -7,13 +7,13 @@ kept of every step is written straight into the array of all steps.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.names import owner_of
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, reads_of, results_of
+from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement, reads_of, results_of
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
 Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
@@ -43,6 +43,7 @@ class LoopWriter:
         self.inside: list[str] = []
         self.fixed: set[str] = set()  # views that are made before the loop
         self.own_lengths = _lengths_of(outer.plan, loop)
+        self.feeding = feeds_loops(loop.body)
         self.buffers: set[str] = set()  # results with memory of their own, made before the loop
         self.reused: set[str] = set()  # results that take the memory of an operand
 
@@ -170,7 +171,7 @@ class LoopWriter:
             self.before.append(f"{name} = {self._memory(s.target)}")
             self._into(s, name)
         else:
-            self.inside.append(f"{name} = {expression(w, s)}")
+            self.inside.append(f"{name} = {whole(w, s, self.feeding)}")
 
     def _buffered(self, s: Compute) -> bool:
         """Whether a result has memory that is made before the loop: not if its length is known
@@ -313,6 +314,23 @@ class LoopWriter:
         dims = [self.types[a].dims for a in s.args]
         inside = s.args[1] in self.position or s.args[1] in {i for i, _ in self.loop.scanned}
         return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
+
+
+def feeds_loops(statements: Sequence[Statement]) -> set[str]:
+    """Arrays that loops take step by step, and what those are elementwise made of."""
+    found = {outer for s in statements if isinstance(s, Loop) for _, outer in s.scanned}
+    for s in reversed(statements):
+        if isinstance(s, Compute) and s.target in found and (s.op in BINARY or s.op in UNARY):
+            found |= set(s.args)
+    return found
+
+
+def whole(w: Writer, s: Compute, feeding: Set[str]) -> str:
+    """A statement on whole arrays; what feeds a loop is laid out as that reads it."""
+    dims = w.plan.arrays[s.target].dims
+    if s.op == "matmul" and s.target in feeding and len(dims) == 3 and dims[1] == BATCH:
+        return f"all_steps({', '.join(map(w.operand, s.args))})"
+    return expression(w, s)
 
 
 def _lengths_of(plan: Plan, loop: Loop) -> set[Extent]:
