@@ -32,6 +32,7 @@ from rnnc.passes.plan import (
     split,
 )
 from rnnc.passes.segments import Segments, Sweep
+from rnnc.source import InternalError
 
 INDEX = ArrayType((), "index")
 
@@ -272,5 +273,7 @@ def _ordered(statements: Sequence[Statement], wanted: Iterable[str]) -> list[Sta
             continue
         state[i] = False
         read = sorted({maker[n] for n in reads_of([statements[i]]) if n in maker})
+        if not all(state.get(j, True) for j in read):
+            raise InternalError("a sweep needs what only a later one gives")
         todo += [j for j in reversed(read) if j not in state]
     return out

@@ -17,7 +17,6 @@ C. Guestrin, *Training Deep Nets with Sublinear Memory Cost*, arXiv:1604.06174, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -83,12 +82,14 @@ def segments(system: System) -> Segments:
 
 
 def _axis(system: System) -> str:
-    counts: Counter[str] = Counter()
-    for r in recurrences(system):
-        counts[r.axis] += len(r.members)
-    if not counts:
+    found = recurrences(system)
+    if not found:
         raise UsageError(f"memory low is for recurrences, and {system.name} has none")
-    return counts.most_common(1)[0][0]
+
+    def recurring(axis: str) -> int:
+        return sum(len(r.members) for r in found if r.axis == axis)
+
+    return max(system.time_axes(), key=recurring)
 
 
 @dataclass

@@ -195,7 +195,7 @@ def _numbers(
             if r is not None and r.axis == axis and r.forward != forward(number):
                 number += 1
             first.update(dict.fromkeys(members, number))
-        elif _result(v, axis) and any(map(in_segments, reads)):
+        elif len(members) == 1 and _result(v, axis) and any(map(in_segments, reads)):
             first[v.name] = max(map(needs, reads))
         else:
             after.update(dict.fromkeys(members, max(map(done, reads), default=0)))
