@@ -16,6 +16,7 @@ from rnnc.passes.plan import Compute, Plan, flat, results_of
 from rnnc.source import UsageError
 from rnnc.testing import assert_gradients_agree, random_data, random_weights
 from rnnc.testing.agreement import relative_error
+from rnnc.testing.alone import Steps
 
 RTOL = 1e-12
 HEAD = """
@@ -50,11 +51,37 @@ EQUATIONS = {
     "numbered": "h[t] = tanh(W h[t-1] / t + U x[t] / T)\nh[0] = U x[1]" + TAIL,
     "fixed": "axis t : T = 7\nh[t] = tanh(W h[t-1] + U x[t])" + TAIL,
 }
+TWO_AXES = """
+model M
+dim   n = 3, m = 4, k = 2
+axis  t : T
+axis  u : S
+param W : [m, m],  U : [m, n],  V : [k, m],  b : [m],  c : [n]
+"""
+ALONG_BOTH = {  # the boundaries along one axis are those of values over the other, too
+    "data": """
+input x[t, u] : [n]
+x[t, 0] = c
+h[t, u] = tanh(W h[t-1, u] + U x[t, u-1])
+target y[t, u] : index(k) ~ categorical(softmax(V h[t, u]))""",
+    "values": """
+input x[t] : [n],  z[u] : [n]
+e[u] = U z[u]
+e[0] = b
+h[t] = tanh(W h[t-1] + U x[t])
+g[t, u] = tanh(W g[t-1, u] + h[t] + e[u-1])
+g[t, 0] = h[t]
+loss sum[t](sum[u](dot(g[t, u-1], g[t, u])))""",
+}
 LIBRARY = ("LSTM", "LSTMClassifier", "CharLSTM", "DeepLSTM", "BidirectionalGRU", "MDLSTM",
            "BahdanauAttention", "ClockworkWave", "LMU", "MLSTM")  # fmt: skip
 
 
-def agrees(spec: rnnc.Spec, steps: int, **options: Any) -> None:
+def plan(name: str, memory: str = "low", **sizes: int) -> Plan:
+    return plan_of(rnnc.load(name, **sizes).system, Options("grad", memory=memory))
+
+
+def agrees(spec: rnnc.Spec, steps: Steps, **options: Any) -> None:
     """Reference = NumPy = ONNX, in segments."""
     size = {"batch": 3, "steps": steps, "unrolled": False, "rtol": RTOL}
     assert_gradients_agree(spec, memory="low", **size, **options)
@@ -65,6 +92,11 @@ def test_equations(name: str) -> None:
     spec = rnnc.parse(HEAD + EQUATIONS[name])
     for steps in (7,) if name == "fixed" else (1, 7):
         agrees(spec, steps)
+
+
+@pytest.mark.parametrize("name", ALONG_BOTH)
+def test_two_axes(name: str) -> None:
+    agrees(rnnc.parse(TWO_AXES + ALONG_BOTH[name]), {"t": 5, "u": 3})
 
 
 @pytest.mark.parametrize("name", LIBRARY)
@@ -104,11 +136,22 @@ def test_fit() -> None:
     assert all(relative_error(low.weights[n], a) <= RTOL for n, a in normal.weights.items())
 
 
+# ---------------------------------------------------------------- in which order
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        ("DeepLSTM", [True, False]),
+        ("BidirectionalGRU", [True, False, True]),  # an adjoint goes back with the other way
+        ("BahdanauAttention", [True, False, True, False, True]),  # and the decoder in between
+    ],
+)
+def test_sweeps(name: str, ways: list[bool]) -> None:
+    assert [loop.forward for loop in plan(name, **small(name)).loops if "." in loop.axis] == ways
+
+
 # ---------------------------------------------------------------- how much memory
-
-
-def plan(name: str, memory: str = "low", **sizes: int) -> Plan:
-    return plan_of(rnnc.load(name, **sizes).system, Options("grad", memory=memory))
 
 
 @pytest.mark.parametrize("name", ["LSTMClassifier", "Deep", "BidirectionalGRU"])

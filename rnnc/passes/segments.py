@@ -92,6 +92,11 @@ def _axis(system: System) -> str:
     return max(system.time_axes(), key=recurring)
 
 
+def beside(v: Value, axis: str) -> tuple[Bound, ...]:
+    """The boundaries of a value along other axes: a segment has them as they are."""
+    return tuple(b for b in v.bounds if b.axis != axis)
+
+
 @dataclass
 class _Needs:
     """What is asked of a sweep: of which values how many steps are handed on, are kept for each
@@ -169,10 +174,12 @@ class _Cut:
         found: set[str] = set()
         while todo:
             name = todo.pop()
-            if name not in found and self.order.inside(name):
+            if name not in found:
                 found.add(name)
-                todo += [r.source for r in self._reads(name, number)]
-        return [n for n in self.system.values if n in found]
+                if self.order.inside(name):
+                    todo += [r.source for r in self._reads(name, number)]
+                todo += [b.read.source for b in beside(self.system[name], self.axis)]
+        return [n for n in self.system.values if n in found and self.order.inside(n)]
 
     def _reads(self, name: str, number: int) -> list[Read]:
         """What a value reads in a sweep. Steps beyond the segment are handed on from the one
@@ -188,7 +195,7 @@ class _Cut:
                 asked = [needs.found, before.handed, before.kept]
             for steps in asked:
                 steps[r.source] = max(steps.get(r.source, 0), abs(offset))
-        return [*v.reads, *(b.read for b in v.bounds if b.axis != self.axis)]
+        return list(v.reads)
 
     # ---------------------------------------------------------------- the system outside
 
@@ -226,15 +233,15 @@ class _Segment:
 
     def sweep(self) -> Sweep:
         system = self.cut.system
-        passed = self._input(f"{self.axis}.passed", Value("", "input", (), Type("index")), ())
+        passed = self._input(f"{self.axis}.passed", Type("index"), ())
         found = self._found()
         for name, count in self.needs.handed.items():
             for lag in range(1, count + 1):
                 self._hand(system[name], lag)
         for name in self.members:
             v = system[name]
-            beside = tuple(b for b in v.bounds if b.axis != self.axis)
-            self.values[name] = replace(v, bounds=(*self.bounds.get(name, ()), *beside))
+            bounds = (*self.bounds.get(name, ()), *beside(v, self.axis))
+            self.values[name] = replace(v, bounds=bounds)
             if v.op == "step":
                 here = replace(v, name=self._fresh(f"{name}.here"))
                 self.values[here.name] = here
@@ -286,14 +293,15 @@ class _Segment:
 
     def _edge(self, v: Value, lag: int, first: bool) -> str:
         """An input for a step of a value before the segment (or after it)."""
-        name = self._input(f"{v.name}.{'before' if first else 'beyond'}", v, self._inner(v))
+        side = "before" if first else "beyond"
+        name = self._input(f"{v.name}.{side}", v.type, self._inner(v))
         step = Index(FIRST, -lag) if first else Index(LAST, lag)
         self.bounds.setdefault(v.name, []).append(Bound(self.axis, step, Read(name)))
         return name
 
     def _sum(self, v: Value) -> None:
         """Add what a segment gives to the sum of those before it."""
-        before = self._input(f"{v.name}.before", v, v.axes)
+        before = self._input(f"{v.name}.before", v.type, v.axes)
         each = replace(v, name=self._fresh(f"{v.name}.each"), bounds=())
         self.values[each.name] = each
         after = self._fresh(f"{v.name}.after")
@@ -307,23 +315,22 @@ class _Segment:
 
     def _given(self) -> None:
         """Inputs for all that the segment reads from outside; constants it has itself."""
-        system = self.cut.system
-        for v in list(self.values.values()):
-            for _, r in v.all_reads():
+        todo = list(self.values.values())
+        while todo:
+            for _, r in todo.pop().all_reads():
                 if r.source in self.values:
                     continue
-                source = system[r.source]
-                if source.op in CONSTANTS:
-                    self.values[source.name] = source
-                else:
-                    self.cut.take(source.name)
-                    self.values[source.name] = replace(
-                        source, op="input", reads=(), attrs=(), bounds=()
-                    )
+                v = self.cut.system[r.source]
+                if v.op not in CONSTANTS:
+                    self.cut.take(v.name)
+                    bounds = beside(v, self.axis)
+                    v = replace(v, op="input", reads=(), attrs=(), bounds=bounds)
+                self.values[v.name] = v
+                todo.append(v)
 
-    def _input(self, name: str, like: Value, axes: tuple[str, ...]) -> str:
+    def _input(self, name: str, type_: Type, axes: tuple[str, ...]) -> str:
         name = self._fresh(name)
-        self.values[name] = Value(name, "input", (), like.type, axes, (), (), like.origins)
+        self.values[name] = Value(name, "input", (), type_, axes)
         return name
 
     def _output(self, name: str, like: Value, r: Read) -> str:
