@@ -5,6 +5,7 @@ system   build.build            names, shapes and kinds; equations over named ax
 bound    System.bind            dims become numbers
 final    PIPELINES[mode]        passes from System to System, verified after each
 plan     schedule               what is a loop, what comes before it, in what order
+         segments, join         of gradients in little memory: a plan of the parts, joined
 text     to_numpy, to_onnx      the plan written down
 """
 
