@@ -238,7 +238,7 @@ def kernels(target: str, backend: str, dtype: str) -> str | None:
 def forms(options: Options) -> list[Pass]:
     """What becomes of the recurrences that are left, once nothing else changes them."""
     chosen: list[Pass] = []
-    if options.plain_loops:
+    if options.plain_loops or options.memory == "low":  # a segment is gone through in steps
         return chosen
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
@@ -257,7 +257,7 @@ class Decision:
 
 def decisions(system: System, options: Options) -> list[Decision]:
     """What ``forms`` makes of each recurrence of a rolled system, and why."""
-    if options.plain_loops:
+    if options.plain_loops or options.memory == "low":
         return []
     operators = _operators(system, options)
     out: list[Decision] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from rnnc import compiler
 from rnnc.api import Spec
@@ -16,7 +17,6 @@ from rnnc.graph.system import System
 from rnnc.passes.generate import generate
 from rnnc.passes.mode import predicting
 from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat
-from rnnc.passes.schedule import schedule
 from rnnc.passes.unroll import Counts
 from rnnc.source import Span
 
@@ -33,8 +33,7 @@ def explanation(spec: Spec, options: Options) -> str:
     """For each recurrence of the spec: its equations, its form and what decided it, and what is
     left in its loop (of gradients: in its two loops)."""
     rolled = compiler.rolled(spec.bound, options)
-    final = compiler.final(spec.bound, options)
-    plan = compiler.planned(final, options)
+    plan = compiler.plan_of(spec.bound, options)
     mode, unroll, backend = options.mode, options.unroll, options.backend
     base = generate(predicting(spec.bound)) if mode == "generate" else spec.bound
     found = recurrences(base)
@@ -44,7 +43,10 @@ def explanation(spec: Spec, options: Options) -> str:
     verdicts = compiler.decisions(rolled, options)
     gradients = mode in ("grad", "train")
     low = options.memory == "low"
-    lines = segment_lines(plan, schedule(final)) if low else []
+    lines: list[str] = []
+    if low:
+        normal = replace(options, memory="normal")
+        lines = segment_lines(plan, compiler.plan_of(spec.bound, normal))
     form = _FORMS[backend].replace("all steps", "the steps of a segment" if low else "all steps")
     for number, r in enumerate(_in_order(base, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"

@@ -23,7 +23,7 @@ import networkx as nx
 
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.edges import edge
-from rnnc.graph.ops import DATA, NORMALISING
+from rnnc.graph.ops import ALONG, DATA, NORMALISING
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import LAST, Index, Read, whole
 from rnnc.passes.found import is_outside
@@ -139,7 +139,7 @@ def _whole(system: System, axis: str, found: Iterable[Recurrence]) -> set[str]:
 
 
 def _at_once(system: System, v: Value, axis: str) -> bool:
-    if v.op in DATA or v.op == "stack" or (v.op in NORMALISING and axis in v.over):
+    if v.op in DATA | ALONG or (v.op in NORMALISING and axis in v.over):
         return True
     return _renames(v, axis)
 
