@@ -47,6 +47,9 @@ EQUATIONS = {
     "each with each": "axis t : T\naxis u : T\nh[t] = tanh(W h[t-1] + U x[t])\n"
     "a[t, u] = softmax[u](dot(h[t], h[u]))\nr[t] = sum[u](a[t, u] * h[u])\n"
     "target y[t] : index(k) ~ categorical(softmax(V r[t]))",
+    "as another axis": "axis t : T\naxis u : T\ninput z[u] : [n]\ne[u] = tanh(U z[u])\n"
+    "h[t] = tanh(W h[t-1] + U x[t] + e[t] + U z[t])\ng[u] = tanh(h[u] + W g[u-1])\n"
+    "loss sum[t](dot(h[t], e[t])) + sum[u](dot(h[u], g[u]))",
     # where a step is
     "numbered": "h[t] = tanh(W h[t-1] / t + U x[t] / T)\nh[0] = U x[1]" + TAIL,
     "fixed": "axis t : T = 7\nh[t] = tanh(W h[t-1] + U x[t])" + TAIL,

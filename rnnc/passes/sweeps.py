@@ -16,8 +16,9 @@ handed on by a sweep forward, or was kept of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
 import networkx as nx
 
@@ -51,9 +52,15 @@ class Sweeps:
 def sweeps(system: System, axis: str) -> Sweeps:
     """The sweeps of a system over an axis."""
     system = _pinned(single_moves(system), axis)
+    system, _ = _copied(system, lambda v, r: _renames(r, axis), "renamed")
     found = recurrences(system)
     kept = _whole(system, axis, found)
-    system = _moved(system, axis, kept)
+
+    def shifts(v: Value, r: Read) -> bool:
+        return r.source in kept and v.name not in kept and r.shifts(axis)
+
+    system, moved = _copied(system, shifts, "moved")
+    kept |= moved
     return Sweeps(system, axis, _numbers(system, axis, found, kept), kept)
 
 
@@ -71,10 +78,10 @@ def _result(v: Value, axis: str) -> bool:
     """Whether sweeps can give a value: a sum, or the first or last step of another."""
     if v.op == "copy":
         return any(i.fixed and i.offset == 0 for a, i in v.reads[0].at if a == axis)
-    return is_sum(v, axis) and not _renames(v, axis)
+    return is_sum(v, axis)
 
 
-# ---------------------------------------------------------------- fixed steps and shifted data
+# ---------------------------------------------------------------- reads as values of their own
 
 
 def _pinned(system: System, axis: str) -> System:
@@ -102,26 +109,27 @@ def _pinned(system: System, axis: str) -> System:
     return system.with_values(values)
 
 
-def _moved(system: System, axis: str, kept: set[str]) -> System:
-    """The system with shifted reads of what exists at all steps as values of their own, which
-    exist at all steps, too; they are added to ``kept``."""
+def _copied(
+    system: System, chosen: Callable[[Value, Read], bool], suffix: str
+) -> tuple[System, set[str]]:
+    """The system with some reads, of those that a value makes, as values of their own; and the
+    names of these."""
     values = dict(system.values)
     made: dict[Read, str] = {}
 
-    def move(r: Read) -> Read:
-        if r.source not in kept or not r.shifts(axis):
+    def copied(v: Value, r: Read) -> Read:
+        if not chosen(v, r):
             return r
         if r not in made:
-            v = system[r.source]
-            made[r] = name = system.fresh(f"{v.name}.moved", values)
-            values[name] = Value(name, "copy", (r,), v.type, v.axes, (), (), v.origins)
+            source = system[r.source]
+            made[r] = name = system.fresh(f"{source.name}.{suffix}", values)
+            axes = system.ordered(system.read_axes(r))
+            values[name] = Value(name, "copy", (r,), source.type, axes, (), (), source.origins)
         return Read(made[r])
 
     for v in system.values.values():
-        if v.name not in kept:
-            values[v.name] = v.map_reads(move)
-    kept |= set(made.values())
-    return system.with_values(values)
+        values[v.name] = v.map_reads(partial(copied, v))
+    return system.with_values(values), set(made.values())
 
 
 # ---------------------------------------------------------------- what needs all steps at once
@@ -141,13 +149,12 @@ def _whole(system: System, axis: str, found: Iterable[Recurrence]) -> set[str]:
 def _at_once(system: System, v: Value, axis: str) -> bool:
     if v.op in DATA | ALONG or (v.op in NORMALISING and axis in v.over):
         return True
-    return _renames(v, axis)
+    return any(_renames(r, axis) for _, r in v.all_reads())
 
 
-def _renames(v: Value, axis: str) -> bool:
-    """Whether a value reads steps of the axis as those of another, or the other way round."""
-    moves = [(a, i.base) for _, r in v.all_reads() for a, i in r.at if not i.fixed]
-    return any(a != base and axis in (a, base) for a, base in moves)
+def _renames(r: Read, axis: str) -> bool:
+    """Whether steps of the axis are read as those of another, or the other way round."""
+    return any(not i.fixed and a != i.base and axis in (a, i.base) for a, i in r.at)
 
 
 def _steps_along(v: Value, members: Set[str], axis: str) -> bool:
