@@ -1,7 +1,9 @@
-"""Whether training keeps what it no longer needs: resident memory after few and many steps.
+"""Whether training keeps what it no longer needs, and what gradients of long sequences take.
 
-python benchmarks/memory.py [--steps N]
+python benchmarks/memory.py [--steps N] [--length T]
 
+Resident memory after few and many steps of training; then what one call for gradients adds to
+it at its peak, in the normal form and with ``memory="low"``, and how long the next calls take.
 Each number is that of a process of its own. Ends with 1 if the many steps took more than the few.
 """
 
@@ -14,11 +16,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from timing import describe_machine
 
 import rnnc
+from rnnc.compiler import Options, plan_of
+from rnnc.passes.peak import peak
+from rnnc.testing import random_data
 
 FEW = 500
 ALLOWED = 4.0  # MiB: what the allocator may hold more of by chance
@@ -68,14 +74,82 @@ target y[t] : index(k) ~ categorical(p[t])
 """
 
 
+LONG = {  # models, by what their loss reads
+    "the last step": "LSTMClassifier",
+    "every step, of three layers": "DeepLSTM",
+    "every step, both ways": "BidirectionalGRU",
+}
+SIZES = {"n": 8, "m": 64, "k": 4}
+SEQUENCES = 16
+CALLS = 3
+
+
+def highest() -> float:
+    """The most that this process has held so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def gradients(backend: str, memory: str, name: str, length: int) -> None:
+    """Call for the gradients of long sequences; print what that added at most, MiB, and s."""
+    spec = rnnc.load(name, **SIZES)
+    threads = {"threads": 1} if backend == "onnx" else {}
+    model = spec.compile(backend, weights=spec.init(), mode="grad", memory=memory, **threads)
+    model(**random_data(spec, SEQUENCES, 4))  # what loading takes is not meant
+    data = random_data(spec, SEQUENCES, length)
+    before, taken = highest(), []
+    for _ in range(1 + CALLS):
+        start = time.perf_counter()
+        model(**data)
+        taken.append(time.perf_counter() - start)
+    print(highest() - before, median(taken[1:]))
+
+
+def child(*arguments: object) -> list[float]:
+    """The numbers that this program prints in a process of its own."""
+    command = [sys.executable, __file__, "--child", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(number) for number in done.stdout.split()]
+
+
+def long_sequences(length: int) -> None:
+    """Measure gradients in both forms, and what their plans say, and print the table."""
+    print(
+        f"\nGradients of {SEQUENCES} sequences of {length:,} steps, "
+        f"{', '.join(f'{n} = {size}' for n, size in SIZES.items())}: MiB added at the peak, and "
+        "time.\n"
+    )
+    print("| the loss reads | backend | planned | normal | planned | low | time |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    for title, name in LONG.items():
+        for backend in "numpy", "onnx":
+            cells = []
+            for memory in "normal", "low":
+                options = Options("grad", backend=backend, memory=memory)
+                plan = plan_of(rnnc.load(name, **SIZES).system, options)
+                planned = peak(plan, {"t": length, "batch": SEQUENCES}) / 2**20
+                cells.append((planned, *child(backend, memory, name, length)))
+            (p, a, t), (q, b, u) = cells
+            print(
+                f"| {title} | {backend} | {p:.0f} | {a:.0f} | {q:.0f} | {b:.0f} "
+                f"| {t:.2f} s → {u:.2f} s, × {u / t:.2f} |",
+                flush=True,
+            )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both backends and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--child", metavar="BACKEND", help=argparse.SUPPRESS)
+    parser.add_argument("--length", type=int, default=4000, help="steps of the long sequences")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        train(options.child, options.steps)
+        backend, *rest, count = options.child
+        if rest:
+            gradients(backend, *rest, int(count))
+        else:
+            train(backend, int(count))
         return 0
     print(f"{describe_machine()}\n\nResident memory, MiB:\n")
     print("| backend | steps | before | after | time |\n|---|---:|---:|---:|---:|")
@@ -83,13 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for backend in "numpy", "onnx":
         after = []
         for steps in FEW, options.steps:
-            command = [sys.executable, __file__, "--child", backend, "--steps", str(steps)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            first, last, seconds = map(float, done.stdout.split())
+            first, last, seconds = child(backend, steps)
             print(f"| {backend} | {steps} | {first:.1f} | {last:.1f} | {seconds:.1f} s |")
             after.append(last)
         grown |= after[1] > after[0] + ALLOWED
     print("\nMemory grows." if grown else "\nMemory does not grow.")
+    long_sequences(options.length)
     return int(grown)
 
 

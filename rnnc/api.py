@@ -20,7 +20,6 @@ from rnnc.graph.names import canonical
 from rnnc.graph.show import parameter_count, show_system, table
 from rnnc.graph.system import System
 from rnnc.graph.types import Dim, whole
-from rnnc.passes.schedule import schedule
 from rnnc.passes.textbook import symbols
 from rnnc.passes.update import Shape
 from rnnc.runtime.numpy_model import NumpyModel
@@ -158,6 +157,7 @@ class Spec:
         outputs: Sequence[str] = (),
         target: str = "cpu",
         plain_loops: bool = False,
+        memory: str = "normal",
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -190,7 +190,8 @@ class Spec:
         Where a recurrence *is* ONNX's LSTM, GRU or RNN (of float32, and nothing but h and the last
         c is wanted) it becomes that operator, if ``target`` (``cpu``, ``cuda``, ``web``, or
         ``any`` of them) has a kernel for it; with ``plain_loops`` every recurrence stays a loop
-        over its steps.
+        over its steps. ``memory`` is ``normal``, or ``low`` for gradients of long sequences: of T
+        steps √T states are kept, and the others are computed again on the way back.
         ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
@@ -226,11 +227,12 @@ class Spec:
             _names("outputs", outputs),
             kernels(target, backend, real),
             plain_loops,
+            memory,
         )
         arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
         spec = self._like(weights) if isinstance(weights, (str, Path)) else self
         final = compiler.final(spec.bound, options)
-        plan = schedule(final)
+        plan = compiler.planned(final, options)
         given = None
         if arrays is not None:
             wanted = {

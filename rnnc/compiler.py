@@ -5,6 +5,7 @@ system   build.build            names, shapes and kinds; equations over named ax
 bound    System.bind            dims become numbers
 final    PIPELINES[mode]        passes from System to System, verified after each
 plan     schedule               what is a loop, what comes before it, in what order
+         segments, join         of gradients in little memory: a plan of the parts, joined
 text     to_numpy, to_onnx      the plan written down
 """
 
@@ -26,6 +27,7 @@ from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
 from rnnc.passes.generate import generate
 from rnnc.passes.hoist import hoist
+from rnnc.passes.join import join
 from rnnc.passes.lengths import lengths
 from rnnc.passes.limits import oversized
 from rnnc.passes.linear import linear
@@ -45,6 +47,7 @@ from rnnc.passes.recognise import TARGETS, recognise
 from rnnc.passes.recognise import verdicts as operator_verdicts
 from rnnc.passes.rows import live_rows
 from rnnc.passes.schedule import schedule
+from rnnc.passes.segments import segments
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
 from rnnc.passes.unroll import Counts, one_step, unroll
@@ -86,6 +89,8 @@ BACKENDS: dict[str, tuple[Pass, ...]] = {
 }
 
 CHUNKED = ("predict", "loss", "grad", "train")  # modes that can carry states from chunk to chunk
+LEARNING = ("grad", "train")  # modes that keep what they computed, for gradients
+MEMORY = ("normal", "low")
 MASKED = ("predict", "generate", "loss", "grad", "train")  # modes with sequences of several lengths
 
 
@@ -100,7 +105,8 @@ class Options:
     sequences of a batch have lengths of their own. ``outputs`` are the values to
     give instead of the model's own outputs. ``target`` is whose kernels of recurrent operators
     may be used (one of ``TARGETS``; None: none); with ``plain_loops`` every recurrence stays a
-    loop over its steps.
+    loop over its steps. ``memory`` low computes gradients in segments of the sequences, whose
+    steps are computed twice.
     """
 
     mode: str = "predict"
@@ -117,6 +123,7 @@ class Options:
     outputs: tuple[str, ...] = ()
     target: str | None = None
     plain_loops: bool = False
+    memory: str = "normal"
 
 
 def load_system(
@@ -238,7 +245,7 @@ def kernels(target: str, backend: str, dtype: str) -> str | None:
 def forms(options: Options) -> list[Pass]:
     """What becomes of the recurrences that are left, once nothing else changes them."""
     chosen: list[Pass] = []
-    if options.plain_loops:
+    if options.plain_loops or options.memory == "low":  # a segment is gone through in steps
         return chosen
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
@@ -257,7 +264,7 @@ class Decision:
 
 def decisions(system: System, options: Options) -> list[Decision]:
     """What ``forms`` makes of each recurrence of a rolled system, and why."""
-    if options.plain_loops:
+    if options.plain_loops or options.memory == "low":
         return []
     operators = _operators(system, options)
     out: list[Decision] = []
@@ -420,6 +427,24 @@ def update_of(
     return system
 
 
+def planned(system: System, options: Options) -> Plan:
+    """From the final System to the Plan that backends write down.
+
+    :raises UsageError: less memory is asked for where it would not help.
+    """
+    if options.memory not in MEMORY:
+        raise UsageError(f"no memory {options.memory!r}; there are: {', '.join(MEMORY)}")
+    if options.memory == "normal":
+        return schedule(system)
+    if options.mode not in LEARNING:
+        raise UsageError(f"memory low is for the modes {' and '.join(LEARNING)}")
+    if options.unroll is not None:
+        raise UsageError("memory low computes steps of loops again: leave out unroll, or memory")
+    parts = segments(system)
+    outside, *sweeps = (verify(s) for s in (parts.outside, *(s.system for s in parts.sweeps)))
+    return join(parts, schedule(outside), [schedule(s) for s in sweeps])
+
+
 def plan_of(system: System, options: Options) -> Plan:
-    """From a System to the Plan that backends write down."""
-    return schedule(final(bound(system), options))
+    """From a System with open sizes to the Plan."""
+    return planned(final(bound(system), options), options)

@@ -56,6 +56,8 @@ SHARED = {
     "rnnc.passes.packing",
     "rnnc.passes.padding",
     "rnnc.passes.plan",
+    "rnnc.passes.segments",
+    "rnnc.passes.sweeps",
     "rnnc.passes.levels",
     "rnnc.passes.moves",
     "rnnc.passes.proof",

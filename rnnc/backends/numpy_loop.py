@@ -7,13 +7,13 @@ kept of every step is written straight into the array of all steps.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.names import owner_of
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import Carried, Compute, Loop, reads_of, results_of
+from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement, reads_of, results_of
 
 VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
 Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
@@ -42,6 +42,8 @@ class LoopWriter:
         self.before: list[str] = []  # lines in front of the loop
         self.inside: list[str] = []
         self.fixed: set[str] = set()  # views that are made before the loop
+        self.own_lengths = _lengths_of(outer.plan, loop)
+        self.feeding = feeds_loops(loop.body)
         self.buffers: set[str] = set()  # results with memory of their own, made before the loop
         self.reused: set[str] = set()  # results that take the memory of an operand
 
@@ -90,8 +92,7 @@ class LoopWriter:
         """The line that begins the loop."""
         turn = "" if self.loop.forward else "[::-1]"
         if not each:
-            length = self.w.names[f"length {self.loop.axis}"]
-            return f"for step in range({length}){turn}:"
+            return f"for step in range({self.w.extent(self.loop.axis)}){turn}:"
         names = ", ".join(a for a, _ in each)
         arrays = ", ".join(f"{b}{turn}" for _, b in each)
         return f"for {names} in {f'zip({arrays})' if len(each) > 1 else arrays}:"
@@ -134,7 +135,7 @@ class LoopWriter:
                 continue
             if s.op in VIEWS:
                 self.root[s.target] = self._view(s)
-            elif s.op in BUFFERED:
+            elif self._buffered(s):
                 reuse = self._overwritable(i, s)
                 if reuse is None:
                     size = (*self.types[s.target].dims, 0)[len(self.types[s.target].dims) - 1]
@@ -166,11 +167,18 @@ class LoopWriter:
             if stays:
                 self.fixed.add(s.target)
             (self.before if stays else self.inside).append(f"{name} = {expression(w, s)}")
-        elif s.op in BUFFERED:
+        elif self._buffered(s):
             self.before.append(f"{name} = {self._memory(s.target)}")
             self._into(s, name)
         else:
-            self.inside.append(f"{name} = {expression(w, s)}")
+            self.inside.append(f"{name} = {whole(w, s, self.feeding)}")
+
+    def _buffered(self, s: Compute) -> bool:
+        """Whether a result has memory that is made before the loop: not if its length is known
+        in the loop alone, nor for a mere number of steps."""
+        type_ = self.types[s.target]
+        lengths = type_.kind == "index" and not type_.dims
+        return s.op in BUFFERED and not lengths and self.own_lengths.isdisjoint(type_.dims)
 
     def _stays(self, name: str) -> bool:
         """Whether a name stands for the same memory at every step."""
@@ -306,6 +314,30 @@ class LoopWriter:
         dims = [self.types[a].dims for a in s.args]
         inside = s.args[1] in self.position or s.args[1] in {i for i, _ in self.loop.scanned}
         return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
+
+
+def feeds_loops(statements: Sequence[Statement]) -> set[str]:
+    """Arrays that loops take step by step, and what those are elementwise made of."""
+    found = {outer for s in statements if isinstance(s, Loop) for _, outer in s.scanned}
+    for s in reversed(statements):
+        if isinstance(s, Compute) and s.target in found and (s.op in BINARY or s.op in UNARY):
+            found |= set(s.args)
+    return found
+
+
+def whole(w: Writer, s: Compute, feeding: Set[str]) -> str:
+    """A statement on whole arrays; what feeds a loop is laid out as that reads it."""
+    dims = w.plan.arrays[s.target].dims
+    if s.op == "matmul" and s.target in feeding and len(dims) == 3 and dims[1] == BATCH:
+        return f"all_steps({', '.join(map(w.operand, s.args))})"
+    return expression(w, s)
+
+
+def _lengths_of(plan: Plan, loop: Loop) -> set[Extent]:
+    """The axes whose lengths a loop computes in each of its steps."""
+    made = {name for s in loop.body for name in results_of(s)}
+    sources = plan.axes.items()
+    return {a for a, source in sources if isinstance(source, tuple) and source[0] in made}
 
 
 def _overlap(a: Part, b: Part) -> bool:

@@ -132,6 +132,28 @@ def _shift(w: Writer, s: Compute, a: list[str]) -> str:
     return f"np.concatenate(({joined}){where})[{before}-{length}:]"
 
 
+def _part(w: Writer, s: Compute, a: list[str]) -> str:
+    dim = s.attr("dim")
+    length = w.extent(w.plan.arrays[s.target].dims[dim])
+    return f"{a[0]}[{':, ' * dim}{a[1]} : {a[1]} + {length}]"
+
+
+def _padded(w: Writer, s: Compute, a: list[str]) -> str:
+    dim = s.attr("dim")
+    here, there = (w.extent(w.plan.arrays[x].dims[dim]) for x in (s.args[0], s.target))
+    widths = [f"(0, {there} - {here})" if i == dim else "(0, 0)"
+              for i in range(len(w.plan.arrays[s.target].dims))]  # fmt: skip
+    return f"np.pad({a[0]}, ({', '.join(widths)},))"
+
+
+def _joined(w: Writer, s: Compute, a: list[str]) -> str:
+    dims, dim = w.plan.arrays[s.target].dims, s.attr("dim")
+    sizes = [w.extent(d) for d in dims]
+    shape = ", ".join([*sizes[:dim], "-1", *sizes[dim + 1 :]])
+    whole = f"np.moveaxis({a[0]}, 0, {dim}).reshape({shape})"
+    return f"{whole}[{':, ' * dim}:{sizes[dim]}]"
+
+
 def _pick(w: Writer, s: Compute, a: list[str]) -> str:
     return f"{a[0]}[{':, ' * s.attr('dim')}{s.attr('index')}{_memory(w, s)}]"
 
@@ -250,6 +272,11 @@ _FORMS: dict[str, Form] = {
     "kth_largest": lambda w, s, a: (
         f"np.partition({a[0]}, -{s.attr('count')}, -1)[..., -{s.attr('count')}]"
     ),
+    "segment": lambda w, s, a: f"int(np.ceil(np.sqrt({a[0]})))",
+    "segments": lambda w, s, a: f"-(-{a[0]} // {a[1]})",
+    "part": _part,
+    "padded": _padded,
+    "joined": _joined,
     "shift": _shift,
     "pick": _pick,
     "linear_scan": _linear_scan,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnc.backends.numpy_loop import VIEWS, LoopWriter
-from rnnc.backends.numpy_ops import BINARY, UNARY, expression, literal
+from rnnc.backends.numpy_loop import VIEWS, LoopWriter, feeds_loops, whole
+from rnnc.backends.numpy_ops import BINARY, UNARY, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
@@ -53,7 +53,7 @@ class _Module(Writer):
         self.dtype = dtype
         self.doc = doc
         self.last_use = _last_uses(plan)
-        self.scanned = self._feeds_loops()
+        self.feeding = feeds_loops(plan.body)
 
     # ---------------------------------------------------------------- the module
 
@@ -131,9 +131,7 @@ class _Module(Writer):
             name = self.names[f"length {axis}"]
             if isinstance(where, int):
                 self.line(f"{name} = {where}")
-            elif where[1] < 0:
-                self.line(f"{name} = {self.names[where[0]]}")
-            else:
+            elif where[1] >= 0:
                 self.line(f"{name} = {self.names[where[0]]}.shape[{where[1]}]")
         for s in plan.body:
             if isinstance(s, Loop):
@@ -175,24 +173,13 @@ class _Module(Writer):
             self.scalars[s.target] = literal(value, self.plan.arrays[s.target].kind)
             return
         self.quote(s.origins)
-        text = expression(self, s)
-        dims = self.plan.arrays[s.target].dims
-        if s.op == "matmul" and s.target in self.scanned and len(dims) == 3 and dims[1] == BATCH:
-            text = f"all_steps({', '.join(map(self.operand, s.args))})"
+        text = whole(self, s, self.feeding)
         if aligned and s.op in ("permute", "concat") and len(self.plan.arrays[s.target].dims) == 2:
             text = f"aligned({text})"
         reuse = self._dying(s)
         if reuse is not None:
             text = f"{text[:-1]}, out={self.names[reuse]})"
         self.line(f"{self.names[s.target]} = {text}")
-
-    def _feeds_loops(self) -> set[str]:
-        """Arrays that loops take step by step, and what those are elementwise made of."""
-        found = {o for s in self.plan.body if isinstance(s, Loop) for _, o in s.scanned}
-        for s in reversed(self.plan.body):
-            if isinstance(s, Compute) and s.target in found and (s.op in BINARY or s.op in UNARY):
-                found |= set(s.args)
-        return found
 
     def _dying(self, s: Compute) -> str | None:
         """An operand of the same form that is read here for the last time and was made here."""

@@ -63,7 +63,12 @@ class Writer:
         return self.scalars.get(name) or self.names[name]
 
     def extent(self, e: Extent) -> str:
-        return str(e) if isinstance(e, int) else self.names[f"length {e}"]
+        if isinstance(e, int):
+            return str(e)
+        source = self.plan.axes[e]
+        if isinstance(source, tuple) and source[1] < 0:
+            return self.names[source[0]]  # the array that is the length
+        return self.names[f"length {e}"]
 
     def shape(self, dims: Sequence[Extent]) -> str:
         items = [self.extent(e) for e in dims]

@@ -89,6 +89,8 @@ class _Model:
         setup = () if weights is None else flat(plan.setup)
         results = {port.array for port in plan.outputs}
         self.fixed = {s.target for s in setup if isinstance(s, Compute)} - results
+        sources = [s for s in plan.axes.values() if isinstance(s, tuple)]
+        self.lengths = {array for array, dimension in sources if dimension < 0}
         self.shapes: list[ValueInfoProto] = []
         self._rename()
         self._name_outputs()
@@ -278,6 +280,9 @@ class _Model:
         w.quote(s.origins)
         target = w.define(s.target)
         rule(w, s, inputs, target)
+        if s.target in self.lengths and w.nodes is not w.outer:
+            w.around = w.nodes
+            w.lengths = {target}
         if s.op in UNCLEAR and w.nodes is w.outer and target not in self.outputs:
             self.shapes.append(self._value(target, w.type(s.target)))
 

@@ -337,6 +337,43 @@ def _dim(s: Compute) -> int:
     return next((value for key, value in s.attrs if key == "dim"), 0)  # type: ignore[return-value]
 
 
+def _segment(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    """In float64, whose roots of square numbers are exact."""
+    root = w.node("Ceil", [w.node("Sqrt", [w.node("Cast", x, to=int(ONNX_TYPES["float64"]))])])
+    return w.node("Cast", [root], out, to=int(ONNX_TYPES["int64"]))
+
+
+def _segments(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    """Rounded up; Div of whole numbers rounds down."""
+    length, steps = x
+    most = w.node("Sub", [w.node("Add", [length, steps]), w.const(1, "index")])
+    return w.node("Div", [most, steps], out)
+
+
+def _part(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    array, before = x
+    dim = s.attr("dim")
+    start = w.node("Unsqueeze", [before, w.ints(0)])
+    end = w.node("Add", [start, w.extent(w.type(s.target).dims[dim])])
+    return w.node("Slice", [array, start, end, w.ints(dim)], out)
+
+
+def _padded(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    dims, dim = w.type(s.target).dims, s.attr("dim")
+    more = w.node("Sub", [w.extent(w.type(a).dims[dim]) for a in (s.target, *s.args)])
+    before, after = (0,) * (len(dims) + dim), (0,) * (len(dims) - dim - 1)
+    counts = [*([w.ints(*before)] if before else []), more, *([w.ints(*after)] if after else [])]
+    return w.node("Pad", [*x, w.node("Concat", counts, axis=0)], out)
+
+
+def _joined(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    dims, dim = w.type(s.target).dims, s.attr("dim")
+    front = w.node("Transpose", x, perm=(*range(1, dim + 1), 0, *range(dim + 1, len(dims) + 1)))
+    sizes = [w.ints(*(0,) * dim, -1), *(w.extent(d) for d in dims[dim + 1 :])]
+    joined = w.node("Reshape", [front, w.node("Concat", sizes, axis=0)])
+    return w.node("Slice", [joined, w.ints(0), w.extent(dims[dim]), w.ints(dim)], out)
+
+
 def _pick(w: Writer, s: Compute, x: list[str], out: str) -> object:
     return w.node("Gather", [*x, w.const(s.attr("index"), "index")], out, axis=_dim(s))
 
@@ -401,6 +438,11 @@ FORMS: Mapping[str, Rule] = {
     "take_along": _take_along,
     "onehot": _onehot,
     "diag": _diag,
+    "segment": _segment,
+    "segments": _segments,
+    "part": _part,
+    "padded": _padded,
+    "joined": _joined,
     "shift": _shift,
     "pick": _pick,
     "stack": _stack,

@@ -27,7 +27,8 @@ class Writer:
     """The nodes written so far, and the names of arrays.
 
     ``nodes`` is the graph being written, ``outer`` the main graph: they differ inside a loop,
-    where shapes and constants still go outside.
+    where shapes and constants still go outside; shapes that a loop over segments computes go to
+    ``around``, its body, where inner loops find them.
     """
 
     def __init__(self, plan: Plan, dtype: str, opset: int, taken: set[str]):
@@ -36,6 +37,8 @@ class Writer:
         self.dtypes: dict[Kind, str] = {"real": dtype, "index": "int64", "flag": "bool"}
         self.outer: list[NodeProto] = []
         self.nodes = self.outer
+        self.around = self.outer
+        self.lengths: set[str] = set()  # what is computed in ``around`` of its lengths
         self.initializers: list[TensorProto] = []
         self.pending: dict[str, NDA] = {}  # weights and constants, by array, until they are read
         self.known: dict[str, NDA] = {}  # constants and weights, which rules may look into
@@ -113,12 +116,15 @@ class Writer:
         return output
 
     def outside(self, op: str, inputs: Sequence[str], **attrs: Any) -> str:
-        """A node of the main graph, written once however often it is asked for."""
+        """A node outside of the loop, written once however often it is asked for."""
         key = (op, tuple(inputs), tuple(attrs.items()))
         if key not in self._made:
             nodes, origin = self.nodes, self.origin
-            self.nodes, self.origin = self.outer, ""
-            self._made[key] = self.node(op, inputs, **attrs)
+            own = not self.lengths.isdisjoint(inputs)
+            self.nodes, self.origin = self.around if own else self.outer, ""
+            self._made[key] = name = self.node(op, inputs, **attrs)
+            if own:
+                self.lengths.add(name)
             self.nodes, self.origin = nodes, origin
         return self._made[key]
 
@@ -161,12 +167,17 @@ class Writer:
             return self.const([size] if rank else size, "index")
         port, dimension = size
         if dimension < 0:
-            return self.outside("Unsqueeze", (port, self.ints(0))) if rank else port
+            name = self.name(port)  # of an array that is the length
+            return self.outside("Unsqueeze", (name, self.ints(0))) if rank else name
         if self.opset >= 15:
             one = self.outside("Shape", (port,), start=dimension, end=dimension + 1)
         else:
             one = self.outside("Gather", (self.outside("Shape", (port,)), self.ints(dimension)))
         return one if rank else self.outside("Squeeze", (one, self.ints(0)))
+
+    def extent(self, e: Extent) -> str:
+        """The size of a dimension as a list of one."""
+        return self.ints(e) if isinstance(e, int) else self.length(e, rank=1)
 
     def shape(self, dims: Sequence[Extent]) -> str:
         """Dimensions as a list of whole numbers."""

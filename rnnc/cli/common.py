@@ -227,6 +227,7 @@ def compile_options(
     target: str = "cpu",
     plain_loops: bool = False,
     dtype: str = "float32",
+    memory: str = "normal",
 ) -> Options:
     """The compiler's options for those of ``Spec.compile``."""
     from rnnc import compiler
@@ -247,6 +248,7 @@ def compile_options(
         outputs=tuple(outputs),
         target=compiler.kernels(target, backend, dtype),
         plain_loops=plain_loops,
+        memory=memory,
     )
 
 

@@ -41,6 +41,7 @@ OF_MODES = {  # options that not every mode has, and those of compiler.CHUNKED a
     "hyper": ("train",),
     "clip": ("train",),
     "top_k": ("generate",),
+    "memory": ("grad", "train"),
 }
 GRADIENT, RATE = "g", "lr"  # the inputs of an optimiser
 BACKENDS = {".onnx": "onnx", ".py": "numpy"}
@@ -84,6 +85,11 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
     help="Whose kernels of LSTM, GRU and RNN a recurrence may become (cpu).",
 )  # fmt: skip
 @click.option("--plain-loops", is_flag=True, help="Every recurrence stays a loop over its steps.")
+@click.option(
+    "--memory", type=click.Choice(["normal", "low"]), default="normal",
+    help="Modes grad and train. low: of T steps √T states are kept, and the others are computed "
+    "again on the way back.",
+)  # fmt: skip
 @click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
 @click.option(
     "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
@@ -116,6 +122,7 @@ def compile_(
     outputs: tuple[str, ...],
     target: str | None,
     plain_loops: bool,
+    memory: str,
     optimizer: str | None,
     hyper: dict[str, float],
     clip: float | None,
@@ -140,6 +147,7 @@ def compile_(
         "outputs": tuple(n.strip() for item in outputs for n in item.split(",") if n.strip()),
         "target": target or "cpu",
         "plain_loops": plain_loops,
+        "memory": memory,
         "optimizer": optimizer,
         "hyper": hyper or None,
         "clip": clip,
@@ -206,7 +214,7 @@ def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
     from rnnc.compiler import CHUNKED, MASKED
 
     for option, modes in {**OF_MODES, "carry": CHUNKED, "lengths": MASKED}.items():
-        if options[option] not in (None, False, (), {}) and mode not in modes:
+        if options[option] not in (None, False, (), {}, "normal") and mode not in modes:
             those = f"mode {modes[0]}" if len(modes) == 1 else f"the modes {', '.join(modes)}"
             raise UsageError(f"--{option.replace('_', '-')} is for {those}; this is mode {mode}")
 

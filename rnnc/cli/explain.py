@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from rnnc import compiler
 from rnnc.api import Spec
 from rnnc.cli.common import plural
+from rnnc.cli.segments import loops_of, segment_lines
 from rnnc.compiler import Options
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
 from rnnc.passes.generate import generate
 from rnnc.passes.mode import predicting
-from rnnc.passes.plan import Compute, Loop, Plan, Statement, flat
-from rnnc.passes.schedule import schedule
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat
 from rnnc.passes.unroll import Counts
 from rnnc.source import Span
 
 # what moves numbers and computes none; most of it is free
 _LAYOUT = frozenset(
     ("permute", "unsqueeze", "squeeze", "reshape", "expand", "constant", "copy", "length", "step",
-     "slice", "pick", "concat", "shift", "stack")
+     "slice", "pick", "concat", "shift", "stack", "part", "padded", "joined")
 )  # fmt: skip
 _TURNED = frozenset(("permute", "unsqueeze", "squeeze", "expand", "copy"))
 _FORMS = {"onnx": "one Scan, a loop over all steps", "numpy": "one loop over all steps"}
@@ -32,27 +33,40 @@ def explanation(spec: Spec, options: Options) -> str:
     """For each recurrence of the spec: its equations, its form and what decided it, and what is
     left in its loop (of gradients: in its two loops)."""
     rolled = compiler.rolled(spec.bound, options)
-    plan = schedule(compiler.final(spec.bound, options))
+    plan = compiler.plan_of(spec.bound, options)
     mode, unroll, backend = options.mode, options.unroll, options.backend
     base = generate(predicting(spec.bound)) if mode == "generate" else spec.bound
     found = recurrences(base)
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
-    left = list(plan.loops)
+    left = list(loops_of(plan))
     verdicts = compiler.decisions(rolled, options)
     gradients = mode in ("grad", "train")
+    low = options.memory == "low"
     lines: list[str] = []
+    if low:
+        normal = replace(options, memory="normal")
+        lines = segment_lines(plan, compiler.plan_of(spec.bound, normal))
+    form = _FORMS[backend].replace("all steps", "the steps of a segment" if low else "all steps")
     for number, r in enumerate(_in_order(base, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
         lines += _head(base, r, title)
         origins = _origins(base[m].origins for m in r.members)
-        loops = [s for s in left if origins & _origins(c.origins for c in _computes(flat(s.body)))]
-        left = [s for s in left if s not in loops]
+        loops = [
+            (s, around) for s, around in left
+            if origins & _origins(c.origins for c in _computes(flat(s.body)))
+        ]  # fmt: skip
+        left = [pair for pair in left if pair not in loops]
         mine = [d for d in verdicts if origins & _origins(rolled[m].origins for m in d.members)]
         for decision in mine:
             lines += [f"  {line}" for line in decision.lines]
-        for loop in loops:
-            lines += _loop(plan, loop, backend, _way(r, loop) if gradients else "")
+        told: set[str] = set()
+        for loop, around in loops:
+            way = _way(r, loop) if gradients else "form:"
+            again = " again" if low and way in told else ""
+            lines.append(f"  {way.replace(',', f'{again},', 1)} {form}")
+            lines += _inside(plan, loop, around, "  ")
+            told.add(way)
         if not loops and not any(d.settled for d in mine):
             lines += _without_loop(plan, origins, mode, unroll)
         lines.append("")
@@ -83,20 +97,16 @@ def _over(system: System, r: Recurrence) -> str:
 def _way(r: Recurrence, loop: Loop) -> str:
     """What a loop of a differentiated recurrence is for: gradients run against its direction."""
     way = "forward" if loop.forward else "backward"
-    return f"the values, {way}, " if loop.forward == r.forward else f"their gradients, {way}, "
-
-
-def _loop(plan: Plan, loop: Loop, backend: str, way: str) -> list[str]:
-    lines = [f"  form: {_FORMS[backend]}" if not way else f"  {way}in {_FORMS[backend]}"]
-    return lines + _inside(plan, loop, plan.body, "  ")
+    what = "the values" if loop.forward == r.forward else "their gradients"
+    return f"{what}, {way}, in"
 
 
 def _inside(plan: Plan, loop: Loop, around: Iterable[Statement], indent: str) -> list[str]:
     """What a loop among the statements ``around`` it does; the loops in its body further in."""
     made = {s.target: s for s in _computes(around)}
     lines = [f"from step to step: {_names(plan, (c.name for c in loop.carried))}"]
-    before = _before(made, (outer for _, outer in loop.scanned))
-    once = [s for s in _before(made, _captured(loop)) if s not in before]
+    before = _before(plan, made, (outer for _, outer in loop.scanned))
+    once = [s for s in _before(plan, made, _captured(loop)) if s not in before]
     if before:
         lines.append("before it, for all steps at once:")
         lines += [f"  {_call(plan, s)}" for s in before]
@@ -147,7 +157,7 @@ def _origins(groups: Iterable[tuple[Span, ...]]) -> set[Span]:
     return {span for group in groups for span in group}
 
 
-def _before(made: Mapping[str, Compute], arrays: Iterable[str]) -> list[Compute]:
+def _before(plan: Plan, made: Mapping[str, Compute], arrays: Iterable[str]) -> list[Compute]:
     """What is computed outside of a loop for these arrays, which its steps read."""
     todo = list(arrays)
     seen: set[str] = set()
@@ -158,8 +168,13 @@ def _before(made: Mapping[str, Compute], arrays: Iterable[str]) -> list[Compute]
             todo += made[name].args
     return [
         s for name, s in made.items()
-        if name in seen and s.op not in _LAYOUT
+        if name in seen and s.op not in _LAYOUT and not _counts(plan.arrays[name])
     ]  # fmt: skip
+
+
+def _counts(type_: ArrayType) -> bool:
+    """Whether an array is a mere number of steps."""
+    return type_.kind == "index" and not type_.dims
 
 
 def _call(plan: Plan, s: Compute) -> str:

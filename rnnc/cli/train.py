@@ -87,6 +87,10 @@ COUNT = click.IntRange(min=1)
 @click.option("--backend", type=click.Choice(["onnx", "numpy"]), default="onnx")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
 @click.option("--threads", type=COUNT, metavar="N", help="Of onnxruntime.")
+@click.option(
+    "--memory", type=click.Choice(["normal", "low"]), default="normal",
+    help="low: for long sequences, as in rnnc compile.",
+)  # fmt: skip
 @click.option("--log", type=FILE, help="Write a line of JSON for each step and epoch.")
 @click.option("--checkpoint", type=FILE, help="Write all that --resume needs: c.safetensors.")
 @click.option(

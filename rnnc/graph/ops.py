@@ -430,6 +430,7 @@ _op("linear_scan", "whole", _linear_scan_rule)
 MAPS = frozenset(name for name, op in OPS.items() if op.group == "map")
 DATA = frozenset(("input", "target", "uniform"))  # what comes with each call
 GIVEN = DATA | {"param"}  # leaves whose type is declared, not derived
+SWEPT = "swept"  # the attribute of an input that other parts of the same model give
 LEAVES = frozenset(name for name, op in OPS.items() if op.group == "leaf")
 REDUCTIONS = frozenset(name for name, op in OPS.items() if op.group == "reduce")
 NORMALISING = frozenset(("softmax", "log_softmax"))  # reductions that keep what they reduce over

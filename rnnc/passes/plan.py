@@ -80,6 +80,11 @@ class Compute:
                      (one without that dimension is the same at all steps), the k of b, and the k
                      states before the first step. Of k > 1 the target has them one after the
                      other along the last dimension
+    segment          how many steps a segment of args[0] steps has: the root, rounded up
+    segments         how many segments of args[1] steps there are in args[0]; the last may be short
+    part             the steps of ``dim`` after the first args[1] of args[0]
+    padded           args[0] with zeros at the end of ``dim``
+    joined           args[0], whose first dimension becomes one with ``dim``, cut off at the end
     ===============  ============================================================
     """
 
@@ -149,7 +154,8 @@ class Port:
 @dataclass(frozen=True)
 class Plan:
     """A whole model. ``setup`` depends on parameters alone and is done once; ``axes`` gives the
-    length of an axis: a number, or the port and its dimension that has it."""
+    length of an axis: a number, or the port and its dimension that has it (-1: the array that is
+    it)."""
 
     name: str
     arrays: Mapping[str, ArrayType]
@@ -222,6 +228,28 @@ def multiply_adds(plan: Plan, sizes: Mapping[str, int]) -> int:
         return 0
 
     return sum(map(of, plan.statements()))
+
+
+def split(
+    statements: Iterable[Statement], params: Iterable[str], arrays: Mapping[str, ArrayType]
+) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    """What depends on parameters alone is done once, before anything is run."""
+    fixed = set(params)
+    setup: list[Statement] = []
+    body: list[Statement] = []
+    for s in statements:
+        alone = (
+            isinstance(s, Compute)
+            and s.op not in ("length", "step")
+            and all(a in fixed for a in s.args)
+            and all(isinstance(d, int) for d in arrays[s.target].dims)
+        )
+        if alone and isinstance(s, Compute):
+            fixed.add(s.target)
+            setup.append(s)
+        else:
+            body.append(s)
+    return tuple(setup), tuple(body)
 
 
 def show_plan(plan: Plan) -> str:

@@ -13,14 +13,24 @@ from collections.abc import Iterable, Sequence
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence
-from rnnc.graph.ops import GIVEN
+from rnnc.graph.ops import GIVEN, SWEPT
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.arrays import Arrays, Block, Operand
 from rnnc.passes.levels import Level
 from rnnc.passes.lower import lower
 from rnnc.passes.moves import single_moves
-from rnnc.passes.plan import ArrayType, Carried, Compute, Extent, Loop, Plan, Port, Statement, flat
+from rnnc.passes.plan import (
+    ArrayType,
+    Carried,
+    Extent,
+    Loop,
+    Plan,
+    Port,
+    Statement,
+    flat,
+    split,
+)
 from rnnc.passes.spread import clusters, spared
 from rnnc.passes.turned import turned
 
@@ -51,7 +61,8 @@ class _Schedule:
         system = self.system
         self._compute(self.top, list(system.values), clusters(system), set(system.results))
         outputs = self._outputs()
-        setup, body = self._split()
+        params = [p.array for p in self.params]
+        setup, body = split(self.arrays.blocks[0].statements, params, self.arrays.types)
         axes = self._axis_sources(body)  # may add an input
         return Plan(
             name=system.name,
@@ -129,6 +140,7 @@ class _Schedule:
         state = any(s.prev == name for s in carried) and value.op != "param"
         role = "lengths" if "lengths" in dict(value.attrs) else "state" if state else value.op
         role = "context" if name in self.system.contexts else role
+        role = SWEPT if SWEPT in dict(value.attrs) else role
         times = tuple(a for a in value.axes if a != BATCH)
         steps = dict(value.attrs).get("steps")
         along = steps if isinstance(steps, str) else None
@@ -328,25 +340,6 @@ class _Schedule:
             ports.append(Port(public[name], array, role, type_))
         return tuple(ports)
 
-    def _split(self) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
-        """What depends on parameters alone is done once, before anything is run."""
-        fixed = {p.array for p in self.params}
-        setup: list[Statement] = []
-        body: list[Statement] = []
-        for s in self.arrays.blocks[0].statements:
-            alone = (
-                isinstance(s, Compute)
-                and s.op not in ("length", "step")
-                and all(a in fixed for a in s.args)
-                and all(isinstance(d, int) for d in self.arrays.types[s.target].dims)
-            )
-            if alone and isinstance(s, Compute):
-                fixed.add(s.target)
-                setup.append(s)
-            else:
-                body.append(s)
-        return tuple(setup), tuple(body)
-
     def _axis_sources(self, body: tuple[Statement, ...]) -> dict[str, int | tuple[str, int]]:
         """Where the length of each axis comes from; one that no data fixes becomes an input."""
         out: dict[str, int | tuple[str, int]] = {}
@@ -361,7 +354,7 @@ class _Schedule:
                 (port.name, port.type.dims.index(name))
                 for name in same
                 for port in self.inputs
-                if name in port.type.dims
+                if name in port.type.dims and port.role != SWEPT
             ]
             if found:
                 out[axis.name] = found[0]

@@ -17,7 +17,7 @@ from dataclasses import replace
 import networkx as nx
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.ops import ALONG, MAPS
+from rnnc.graph.ops import ALONG, GIVEN, MAPS
 from rnnc.graph.system import System, Value, fresh
 from rnnc.graph.types import FIRST, LAST, Attrs, Index, Read, read
 
@@ -39,7 +39,10 @@ def spared(system: System) -> System:
         own[recurrence.members] = system.values.keys() - before
     for recurrence in found:
         system = _Again(system, recurrence, own[recurrence.members]).run()
-    return system.pruned()
+    needed = system.pruned().values
+    return system.with_values(
+        [v for v in system.values.values() if v.name in needed or v.op in GIVEN]
+    )
 
 
 def clusters(system: System) -> tuple[Recurrence, ...]:

@@ -204,6 +204,7 @@ def assert_gradients_agree(
     inputs: Sequence[str] | None = None,
     unrolled: bool = True,
     lengths: Lengths | None = None,
+    memory: str = "normal",
 ) -> dict[str, float]:
     """Check that everything a spec's gradients compile to is what the adjoint system says.
 
@@ -211,7 +212,7 @@ def assert_gradients_agree(
     ``grad``, for the derivatives by all parameters and all real inputs (or those of ``inputs``),
     and for the losses, metrics and counts (or outputs) given beside them. Data and weights are
     as in :func:`assert_all_agree`; what weights the outputs of a model without losses is random.
-    With ``lengths`` the reference is each sequence's alone.
+    With ``lengths`` the reference is each sequence's alone. ``memory`` low is of the rolled forms.
 
     The difference of a gradient is divided by the largest entry of all gradients; ``rtol``
     bounds it and is 1e-10 in float64 and 1e-3 in float32 unless given. Returns the largest such
@@ -236,6 +237,7 @@ def assert_gradients_agree(
             held = case.params if unroll is None else None
             model = spec.compile(backend, mode="grad", unroll=unroll, dtype=dtype, weights=held,
                                  training=training, inputs=case.inputs,
+                                 memory="normal" if unroll else memory,
                                  lengths=tuple(case.lengths or ()))  # fmt: skip
             found = case.run(model, case.given, held is not None)
             # what simplifying shows to count for nothing may be left out

@@ -90,6 +90,7 @@ def fit(
     backend: str = "onnx",
     dtype: str = "float32",
     threads: int | None = None,
+    memory: str = "normal",
     log: str | Path | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int | None = None,
@@ -128,6 +129,7 @@ def fit(
     :param seed: of first weights, order, dropout and the split for validation.
     :param weights: to start from, in place of first ones.
     :param backend: ``onnx`` or ``numpy``; ``threads`` are onnxruntime's.
+    :param memory: ``low`` for long sequences, as in :meth:`~rnnc.api.Spec.compile`.
     :param log: a file for a line of JSON per step and epoch.
     :param checkpoint: a ``.safetensors`` file, written after each epoch (or each
         ``checkpoint_every`` steps) and at the end; with ``resume`` training goes on from it as if
@@ -165,7 +167,7 @@ def fit(
         batch=batch, bptt=bptt, seed=seed, backend=backend, dtype=dtype,
         compiling={
             "optimizer": optimizer, "hyper": {n: real(n, v) for n, v in (hyper or {}).items()},
-            "clip": clip, "threads": threads,
+            "clip": clip, "threads": threads, "memory": memory,
         },
     )  # fmt: skip
     if epochs is None and steps is None:
