@@ -20,6 +20,7 @@ SEE_EVERYTHING = {
     "rnnc",
     "__main__",
     "api",
+    "bench",
     "draft",
     "compiler",
     "cli",
@@ -82,11 +83,13 @@ SHARED = {
 
 # Where a third-party package may be imported: prefixes of module names.
 HOMES = {
+    "jax": ("rnnc.bench.jax_peer",),
     "lark": ("rnnc.syntax.",),
     "matplotlib": ("rnnc.flow_plot",),
     "networkx": ("rnnc.graph.", "rnnc.passes."),
     "onnx": ("rnnc.backends.onnx_",),
     "onnxruntime": ("rnnc.runtime.onnx_model",),
+    "torch": ("rnnc.bench.torch_peer",),
 }
 HEAVY = {*HOMES, "numpy"}
 

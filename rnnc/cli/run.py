@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnc.bench.timing import format_seconds
 from rnnc.cli.arrays import save_arrays, shown
 from rnnc.cli.common import (
     Sizes,
@@ -223,12 +224,5 @@ def _timing(once: Any) -> str:
         once()
         times.append(clock.perf_counter() - before)
     times.sort()
-    median = _duration(times[len(times) // 2])
-    return f"{median} a run (median of {len(times)}, fastest {_duration(times[0])})"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    median = format_seconds(times[len(times) // 2])
+    return f"{median} a run (median of {len(times)}, fastest {format_seconds(times[0])})"
