@@ -15,7 +15,7 @@ from rnnc import compiler
 from rnnc.backends import numpy_ops
 from rnnc.bench import forms as forms_module
 from rnnc.bench import peer_source as peers
-from rnnc.bench.cost import Cost, step_cost
+from rnnc.bench.cost import Cost, step_cost, whole_cost
 from rnnc.bench.forms import Case, case, disagreement
 from rnnc.bench.timing import Times, format_seconds, measure
 from rnnc.cli import main
@@ -55,7 +55,7 @@ def test_a_table_of_all_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(names) >= {"ONNX", "ONNX, unrolled", "ONNX, step by step", "NumPy"}
     assert "PyTorch" not in out
     assert [line.split()[0] for line in lines if "median" in line] == ["outputs", "gradients"]
-    assert any(line.startswith("in each step of t: ") for line in lines)
+    assert any(line.startswith("a step of t: ") for line in lines)
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,13 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         assert first["ratio"] == 1
         assert {r["form"] for r in others} >= {"ONNX, unrolled", "NumPy"}
         assert all(r["seconds"] >= r["fastest"] > 0 and r["error"] < 1e-8 for r in rows)
-    assert {c["axis"] for c in data["costs"]} == {"t"}
+    assert [c["of"] for c in data["costs"]] == [
+        "a step of t",
+        "a step of t",
+        "in all",
+        "a step of t",
+        "in all",
+    ]
 
 
 def test_models_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +233,11 @@ def test_cost_of_a_step() -> None:
     sizes = {**by_axis(spec.bound, 7), "batch": 2}
     (only,) = plan.loops
     h = 2 * 5 * 4  # bytes
-    assert step_cost(plan, only, sizes) == Cost(3, 2 * 5 * 5, (h + 100 + h) + (h + h + h) + (h + h))
+    step = Cost(3, 2 * 5 * 5, (h + 100 + h) + (h + h + h) + (h + h))
+    assert step_cost(plan, only, sizes) == step
+    assert step_cost(plan, only, sizes, "float64").bytes == 2 * step.bytes
+    before = Cost(1, 2 * 7 * 3 * 5, 4 * (2 * 7 * 3 + 3 * 5 + 2 * 7 * 5))  # U x[t], all at once
+    assert whole_cost(plan, sizes) == step.times(7) + before
     assert str(Cost(3, 1000, 10)) == "3 operations, 1,000 multiply-adds, 10 bytes read and written"
 
 

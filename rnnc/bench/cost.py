@@ -1,4 +1,4 @@
-"""What bounds a loop, whatever runs it: operations, multiply-adds and bytes of one step."""
+"""What bounds a model, whatever runs it: operations, multiply-adds and bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rnnc.passes.plan import Compute, Loop, Plan, Statement
 _VIEWS = frozenset(("constant", "permute", "unsqueeze", "squeeze", "reshape", "expand", "copy",
                     "slice", "pick", "length", "step"))  # fmt: skip
 _BYTES = {"index": 8, "flag": 1}
+_REAL = {"float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one step: ``operations`` that compute something (each costs a call), ``products``,
-    the multiply-adds of matrix products, and ``bytes`` read and written by all operations."""
+    """``operations`` that compute something (each costs a call), ``products``, the multiply-adds
+    of matrix products, and ``bytes`` read and written by all operations."""
 
     operations: int = 0
     products: int = 0
@@ -44,7 +45,12 @@ class Cost:
 def step_cost(plan: Plan, loop: Loop, sizes: Mapping[str, int], dtype: str = "float32") -> Cost:
     """The cost of one step of a loop, loops in it included; ``sizes`` are the lengths of axes and
     ``batch``."""
-    return _of(plan, loop.body, sizes, {"float32": 4, "float64": 8}[dtype])
+    return _of(plan, loop.body, sizes, _REAL[dtype])
+
+
+def whole_cost(plan: Plan, sizes: Mapping[str, int], dtype: str = "float32") -> Cost:
+    """The cost of a run, all steps of its loops included; what depends on weights alone is not."""
+    return _of(plan, plan.body, sizes, _REAL[dtype])
 
 
 def _of(plan: Plan, body: Iterable[Statement], sizes: Mapping[str, int], real: int) -> Cost:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnc import compiler
 from rnnc.api import Spec
-from rnnc.bench.cost import Cost, step_cost
+from rnnc.bench.cost import Cost, step_cost, whole_cost
 from rnnc.compiler import Options
 from rnnc.graph.names import GRADIENT
 from rnnc.graph.types import BATCH
@@ -201,12 +201,16 @@ class Case:
             yield "JAX, lax.scan", self.jax
 
     def costs(self) -> list[tuple[str, Cost]]:
-        """Of each loop the axis, and what one of its steps costs, where recurrences are plain
-        loops. (The update of a training step is in none.)"""
+        """What a step of each loop costs, and a whole run, where recurrences are plain loops; of a
+        training step without the update."""
         mode = "grad" if self.mode == "train" else self.mode
         plan = self._plain_plan(mode)
         sizes = {**self.steps, BATCH: self.batch}
-        return [(loop.axis, step_cost(plan, loop, sizes, self.dtype)) for loop in plan.loops]
+        steps = [
+            (f"a step of {loop.axis}", step_cost(plan, loop, sizes, self.dtype))
+            for loop in plan.loops
+        ]
+        return [*steps, ("in all", whole_cost(plan, sizes, self.dtype))]
 
     def _plain_plan(self, mode: str) -> Plan:
         plain: dict[str, Any] = {PLAIN: True} if _has_plain_loops() else {}

@@ -80,7 +80,7 @@ def bench(
     \b
     With --format json an object is printed: model, dims, batch, steps, dtype, threads, machine,
     and results, a list of {mode, form, seconds, fastest, ratio, error}, and costs, a list of
-    {mode, axis, operations, products, bytes} of one step of each loop.
+    {mode, of, operations, products, bytes}, of a step of each loop and in all.
     """
     from rnnc.bench.timing import describe_machine, limited, measure
 
@@ -192,9 +192,9 @@ class _Report:
                 for name in times.rounds
             ],
             "costs": [
-                {"mode": c.mode, "axis": axis, "operations": cost.operations,
+                {"mode": c.mode, "of": of, "operations": cost.operations,
                  "products": cost.products, "bytes": cost.bytes}
-                for c, _ in self.found for axis, cost in c.costs()
+                for c, _ in self.found for of, cost in c.costs()
             ],
         }  # fmt: skip
 
@@ -220,7 +220,6 @@ class _Report:
                 f"{r['error']:7.0e}"
                 for r in rows
             ]
-            for axis, cost in one.costs():
-                lines.append(f"in each step of {axis}: {cost}")
+            lines += [f"{where}: {cost}" for where, cost in one.costs()]
             lines.append("")
         return "\n".join(lines).rstrip("\n")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnc.bench.timing import format_seconds
 from rnnc.cli.arrays import save_arrays, shown
 from rnnc.cli.common import (
     Sizes,
@@ -214,6 +213,8 @@ class _Arrays:
 
 
 def _timing(once: Any) -> str:
+    from rnnc.bench.timing import format_seconds
+
     once()
     times: list[float] = []
     start = clock.perf_counter()
