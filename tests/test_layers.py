@@ -87,9 +87,9 @@ HOMES = {
     "lark": ("rnnc.syntax.",),
     "matplotlib": ("rnnc.flow_plot",),
     "networkx": ("rnnc.graph.", "rnnc.passes."),
-    "onnx": ("rnnc.backends.onnx_",),
+    "onnx": ("rnnc.backends.onnx_", "rnnc.bench.torch_module"),
     "onnxruntime": ("rnnc.runtime.onnx_model",),
-    "torch": ("rnnc.bench.torch_peer",),
+    "torch": ("rnnc.bench.torch_",),
 }
 HEAVY = {*HOMES, "numpy"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -32,7 +32,6 @@ LEARNING_RATE = 1e-3
 MOST_UNROLLED = 100  # steps: more take long to compile and to load
 #: How far results may lie apart, relative to the largest entry: of outputs and losses, of gradients
 TOLERANCE = {"float32": (1e-4, 1e-3), "float64": (1e-9, 1e-8)}
-PLAIN = "plain_loops"
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,6 @@ class Case:
 
     def plain(self) -> Call | None:
         """Each recurrence a plain loop; None where the default form is that."""
-        if not _has_plain_loops():
-            return None
         model = self._compile("onnx", threads=self.threads, plain_loops=True)
         return None if model._bytes == self.model._bytes else self._bound(model)
 
@@ -171,6 +168,15 @@ class Case:
         found = library.gradients_of(self.plan, self.weights, arrays, self.dtype, seeds, **options)
         return found  # type: ignore[no-any-return]
 
+    def module(self) -> Call | None:
+        """nn.LSTM, nn.GRU or nn.RNN; None where the model is none of them, and nothing else."""
+        from rnnc.bench import torch_module, torch_peer
+
+        torch_peer.use_threads(self.threads)
+        if self.mode != "predict" or len(self.model.ports.outputs) != 1:
+            return None
+        return torch_module.module_of(self.model._bytes, self.data)
+
     def torch(self, compiled: bool = False) -> Call | None:
         from rnnc.bench import torch_peer
 
@@ -194,6 +200,7 @@ class Case:
         yield "ONNX, step by step", self.stepwise
         yield "NumPy", self.numpy
         if peers and find_spec("torch"):
+            yield "PyTorch, its own module", self.module
             yield "PyTorch, eager", self.torch
             if compiled:
                 yield "PyTorch, torch.compile", lambda: self.torch(compiled=True)
@@ -213,12 +220,7 @@ class Case:
         return [*steps, ("in all", whole_cost(plan, sizes, self.dtype))]
 
     def _plain_plan(self, mode: str) -> Plan:
-        plain: dict[str, Any] = {PLAIN: True} if _has_plain_loops() else {}
-        return compiler.plan_of(self.spec.system, Options(mode, **plain))
-
-
-def _has_plain_loops() -> bool:
-    return PLAIN in {f.name for f in fields(Options)}
+        return compiler.plan_of(self.spec.system, Options(mode, plain_loops=True))
 
 
 def case(
