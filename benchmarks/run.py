@@ -33,8 +33,7 @@ PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "jax")
 SCRIPTS = {
     "clockwork.py": "Clockwork RNN",
     "linear.py": "Linear recurrences and matrix states",
-    "startup.py": "Start",
-    "unroll.py": "Unrolling",
+    "compile.py": "Compilation",
 }
 
 

@@ -20,7 +20,7 @@ from rnnc.bench.forms import Case, case, disagreement
 from rnnc.bench.timing import Times, format_seconds, measure
 from rnnc.cli import main
 from rnnc.compiler import Options
-from rnnc.source import DataError, UsageError
+from rnnc.source import UsageError
 from rnnc.testing import relative_error
 from rnnc.testing.alone import by_axis
 
@@ -204,7 +204,7 @@ def test_source_for_peers(name: str) -> None:
     modes = {"predict": spec.bound.outputs, "loss": spec.bound.losses}
     for mode in (m for m, results in modes.items() if results):
         one = case(spec, mode, batch=2, steps=4, dtype="float64")
-        plan = compiler.plan_of(spec.system, Options(mode))
+        plan = one.plan
         module: dict[str, Any] = {
             "xp": SimpleNamespace(**NUMPY, loop=loop),
             "constants": peers.constants_of(plan, "float64"),
@@ -216,11 +216,12 @@ def test_source_for_peers(name: str) -> None:
 
 
 def test_every_op_has_a_form_for_peers() -> None:
-    own = {*numpy_ops.BINARY, *numpy_ops.UNARY, *numpy_ops._FORMS}
+    """But for what stands for a loop: the plans that they are given have plain loops."""
+    own = {*numpy_ops.BINARY, *numpy_ops.UNARY, *numpy_ops._FORMS} - {"linear_scan"}
     assert own == {*peers._INFIX, *peers._CALLS, *peers._FORMS}
 
 
-# ---------------------------------------------------------------- costs, times, bound calls
+# ---------------------------------------------------------------- costs, times
 
 
 def test_cost_of_a_step() -> None:
@@ -273,21 +274,6 @@ def test_ratios_are_medians_of_rounds() -> None:
     assert times.seconds("b") == 3
     assert times.fastest("a") == 1
     assert [format_seconds(s) for s in (2.0, 0.0123, 4.5e-6)] == ["2 s", "12.3 ms", "4.5 µs"]
-
-
-@pytest.mark.parametrize("backend", ["numpy", "onnx"])
-def test_a_bound_call(backend: str) -> None:
-    """It gives what a run gives, its arrays checked before."""
-    spec = rnnc.load("GRU", n=3, m=4)
-    weights = spec.init()
-    model = spec.compile(backend)
-    x = np.ones((2, 5, 3), np.float32)
-    with pytest.raises(DataError, match="x has"):
-        model.bind({"x": x[0, 0]}, weights=weights)
-    call = model.bind({"x": x}, weights=weights)
-    first, again = call(), call()
-    assert np.array_equal(first["h"], again["h"])
-    assert np.array_equal(first["h"], model.run({"x": x}, weights=weights)["h"])
 
 
 def test_no_such_mode() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -90,8 +90,10 @@ class Case:
         return self.spec.compile(backend, weights=held, **asked)
 
     def _bound(self, model: Any) -> Call:
-        given = None if self.mode == "predict" else self.weights
-        return model.bind(self.data, weights=given, seed=self.seed)  # type: ignore[no-any-return]
+        """A run of a model of rnnc on the arrays as it wants them."""
+        if self.mode == "predict":
+            return partial(model.run, self.data)
+        return partial(model.run, self.data, weights=self.weights)
 
     # ---------------------------------------------------------------- rnnc's own
 
