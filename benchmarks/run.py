@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--quick] [--report FILE.md] [--threads 1 2] [--rounds N]
 
-Peers that are not installed are left out: `pip install torch==2.13.0 jax==0.10.2`. Every group of
+Peers that are not installed are left out: `pip install ".[peers]"`. Every group of
 comparisons, for every number of threads, runs in a process of its own. Without `--report` the
 report goes to stdout; with it a drawing, FILE.svg, lies beside it where Matplotlib is installed.
 `--quick` takes about a minute: fewer sizes and rounds, one thread. A few minutes are well spent on
