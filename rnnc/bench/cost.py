@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rnnc.passes.plan import Compute, Loop, Plan, Statement
+from rnnc.passes.plan import Loop, Plan, Statement, multiply_adds
 
 # what only describes memory anew
 _VIEWS = frozenset(("constant", "permute", "unsqueeze", "squeeze", "reshape", "expand", "copy",
@@ -61,7 +61,7 @@ def _of(plan: Plan, body: Iterable[Statement], sizes: Mapping[str, int], real: i
         elif s.op not in _VIEWS:
             arrays = {s.target, *s.args}
             moved = sum(_entries(plan, a, sizes) * _width(plan, a, real) for a in arrays)
-            total += Cost(1, _products(plan, s, sizes), moved)
+            total += Cost(1, multiply_adds(plan, sizes, [s]), moved)
     return total
 
 
@@ -69,27 +69,5 @@ def _width(plan: Plan, array: str, real: int) -> int:
     return _BYTES.get(plan.arrays[array].kind, real)
 
 
-def _shape(plan: Plan, array: str, sizes: Mapping[str, int]) -> list[int]:
-    return [d if isinstance(d, int) else sizes[d] for d in plan.arrays[array].dims]
-
-
 def _entries(plan: Plan, array: str, sizes: Mapping[str, int]) -> int:
-    return math.prod(_shape(plan, array, sizes))
-
-
-def _products(plan: Plan, s: Compute, sizes: Mapping[str, int]) -> int:
-    """Multiply-adds: one for each entry of the result and of what is summed over."""
-    if s.op == "matmul":
-        return _entries(plan, s.target, sizes) * _shape(plan, s.args[0], sizes)[-1]
-    if s.op == "crossprod":
-        rows = _entries(plan, s.args[0], sizes) // _shape(plan, s.args[0], sizes)[-1]
-        return _entries(plan, s.target, sizes) * rows
-    if s.op == "einsum":
-        letters = s.attr("equation").partition("->")[0].split(",")
-        extents = {
-            letter: size
-            for word, a in zip(letters, s.args, strict=True)
-            for letter, size in zip(word, _shape(plan, a, sizes), strict=True)
-        }
-        return math.prod(extents.values())
-    return 0
+    return math.prod(d if isinstance(d, int) else sizes[d] for d in plan.arrays[array].dims)
