@@ -1,4 +1,4 @@
-"""LSTM forward passes written by hand: the marks that generated code is measured against.
+"""Forward passes written by hand: the marks that generated code is measured against.
 
 Weights are a dict of float32 arrays `W_k [m, n]`, `U_k [m, m]`, `b_k [m]` with k = f, i, o, c for
 
@@ -240,22 +240,33 @@ def scan_lstm(
     return graph.model({"x": ["batch", "T", n]}, {"h": ["batch", "T", m]}, opset, ir)
 
 
-def native_lstm(weights: Weights, opset: int = 18, ir: int = 8) -> onnx.ModelProto:
-    """The same model with ONNX's own LSTM operator, for orientation."""
-    m, n = weights["W_c"].shape
-    order = "iofc"  # ONNX's
+#: ONNX's operators: the order of their gates, and those with a bias of their own on h
+OPERATORS = {"LSTM": ("iofc", ""), "GRU": ("zrh", "h"), "RNN": ("h", "")}
+
+
+def native(kind: str, weights: Weights, opset: int = 18, ir: int = 8) -> onnx.ModelProto:
+    """A model with ONNX's own LSTM, GRU (reset after, as PyTorch's) or RNN operator.
+
+    Weights are `W_k`, `U_k`, `b_k` as above, of a GRU with k = z, r, h and `c_h`, the bias that the
+    reset gate multiplies, too; of an RNN with k = h.
+    """
+    order, second = OPERATORS[kind]
+    m, n = weights[f"W_{order[0]}"].shape
     graph = _Graph()
     graph.node("Transpose", "x", out="x_steps", perm=[1, 0, 2])
     packed = {name: np.concatenate([weights[f"{name}_{gate}"] for gate in order]) for name in "WUb"}
-    biases = np.concatenate([packed["b"], np.zeros_like(packed["b"])])
+    none = np.zeros(m, np.float32)
+    recurrent = [weights[f"c_{gate}"] if gate in second else none for gate in order]
+    biases = np.concatenate([packed["b"], *recurrent])
     graph.node(
-        "LSTM",
+        kind,
         "x_steps",
         graph.constant(packed["W"][None], "W"),
         graph.constant(packed["U"][None], "R"),
         graph.constant(biases[None], "B"),
         out="y",
         hidden_size=m,
+        **({"linear_before_reset": 1} if kind == "GRU" else {}),
     )
     graph.node("Squeeze", "y", graph.constant(np.array([1]), "directions"), out="h_steps")
     graph.node("Transpose", "h_steps", out="h", perm=[1, 0, 2])

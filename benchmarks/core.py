@@ -77,7 +77,7 @@ def benchmark_numpy(rounds: int) -> None:
 
 def benchmark_scan(rounds: int) -> None:
     """rnnc's Scan against one built by hand; the native operator for orientation."""
-    from baselines import naive_lstm, native_lstm, scan_lstm
+    from baselines import naive_lstm, native, scan_lstm
     from timing import compare
 
     import rnnc
@@ -93,7 +93,7 @@ def benchmark_scan(rounds: int) -> None:
         for name, model in (
             ("hand-written Scan", scan_lstm(weights)),
             ("one Gemm and Split", scan_lstm(weights, gates="packed")),
-            ("native LSTM", native_lstm(weights)),
+            ("native LSTM", native("LSTM", weights)),
         ):
             run = _session(model.SerializeToString())
             _check(name, run(x), expected)

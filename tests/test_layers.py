@@ -20,6 +20,7 @@ SEE_EVERYTHING = {
     "rnnc",
     "__main__",
     "api",
+    "bench",
     "draft",
     "compiler",
     "cli",
@@ -84,11 +85,13 @@ SHARED = {
 
 # Where a third-party package may be imported: prefixes of module names.
 HOMES = {
+    "jax": ("rnnc.bench.jax_peer",),
     "lark": ("rnnc.syntax.",),
     "matplotlib": ("rnnc.flow_plot",),
     "networkx": ("rnnc.graph.", "rnnc.passes."),
-    "onnx": ("rnnc.backends.onnx_",),
+    "onnx": ("rnnc.backends.onnx_", "rnnc.bench.torch_module"),
     "onnxruntime": ("rnnc.runtime.onnx_model",),
+    "torch": ("rnnc.bench.torch_",),
 }
 HEAVY = {*HOMES, "numpy"}
 

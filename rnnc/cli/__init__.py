@@ -1,4 +1,4 @@
-"""The command line: ``rnnc check | show | compile | run | specs | import | fmt``.
+"""The command line: ``rnnc check | show | compile | run | bench | specs | import | fmt``.
 
 Whatever is heavy (NumPy, lark, networkx, onnx, rnnc's own stages) is imported inside the commands,
 so that help and a typo answer at once.
@@ -18,6 +18,7 @@ from io import TextIOWrapper
 import click
 
 import rnnc
+from rnnc.cli.bench import bench
 from rnnc.cli.check import check
 from rnnc.cli.common import say, show_diagnostics
 from rnnc.cli.compile import compile_
@@ -79,7 +80,21 @@ def cli() -> None:
 
 
 _COMMANDS = (
-    *(check, show, diff, compile_, train, run, generate, score, gradflow, specs, import_, fmt),
+    *(
+        check,
+        show,
+        diff,
+        compile_,
+        train,
+        run,
+        bench,
+        generate,
+        score,
+        gradflow,
+        specs,
+        import_,
+        fmt,
+    ),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -213,6 +213,8 @@ class _Arrays:
 
 
 def _timing(once: Any) -> str:
+    from rnnc.bench.timing import format_seconds
+
     once()
     times: list[float] = []
     start = clock.perf_counter()
@@ -223,12 +225,5 @@ def _timing(once: Any) -> str:
         once()
         times.append(clock.perf_counter() - before)
     times.sort()
-    median = _duration(times[len(times) // 2])
-    return f"{median} a run (median of {len(times)}, fastest {_duration(times[0])})"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    median = format_seconds(times[len(times) // 2])
+    return f"{median} a run (median of {len(times)}, fastest {format_seconds(times[0])})"

@@ -205,9 +205,11 @@ def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
             yield from flat(s.body)
 
 
-def multiply_adds(plan: Plan, sizes: Mapping[str, int]) -> int:
-    """The multiplications of the matrix products of one run, setup included; ``sizes`` are the
-    lengths of the axes that no number fixes."""
+def multiply_adds(
+    plan: Plan, sizes: Mapping[str, int], statements: Iterable[Statement] | None = None
+) -> int:
+    """The multiplications of the matrix products of one run, setup included, or of some
+    statements alone; ``sizes`` are the lengths of the axes that no number fixes."""
 
     def size(d: Extent) -> int:
         return d if isinstance(d, int) else sizes[d]
@@ -227,7 +229,7 @@ def multiply_adds(plan: Plan, sizes: Mapping[str, int]) -> int:
             return prod(named.values())
         return 0
 
-    return sum(map(of, plan.statements()))
+    return sum(map(of, plan.statements() if statements is None else statements))
 
 
 def split(

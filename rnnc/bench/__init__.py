@@ -1,0 +1,1 @@
+"""How fast the forms of a model are on this machine, beside what other libraries make of it."""
