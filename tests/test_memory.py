@@ -32,6 +32,8 @@ EQUATIONS = {
     "two steps back": "h[t] = tanh(W h[t-2] + U x[t] + b * h[t-1])\nh[0] = b\nh[-1] = 2 * b" + TAIL,
     "further than a segment": "h[t] = tanh(W h[t-3] + U x[t])" + TAIL,
     "data around": "h[t] = tanh(W h[t-1] + U x[t+1] + U x[t-2])" + TAIL,
+    "data before data": "x[0] = x[1]\ng[t] = tanh(U x[t] * (U x[0]))\n"
+    "h[t] = tanh(W h[t-1] + g[t] + U x[t-1])\nh[0] = U x[0]" + TAIL,
     "values ahead": "e[t] = tanh(U x[t])\nh[t] = tanh(W h[t-1] + e[t+1] + e[t-1])" + TAIL,
     # in what order
     "three ways": "f[t] = tanh(W f[t-1] + U x[t])\ng[t] = tanh(W g[t+1] + f[t])\n"
