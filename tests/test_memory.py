@@ -69,6 +69,11 @@ input x[t, u] : [n]
 x[t, 0] = c
 h[t, u] = tanh(W h[t-1, u] + U x[t, u-1])
 target y[t, u] : index(k) ~ categorical(softmax(V h[t, u]))""",
+    "a step of each": """
+input x[t] : [n]
+h[t] = tanh(W h[t-1] + U x[t])
+g[t, u] = tanh(W h[t] + g[T, u-1] + g[2, u-1])
+loss sum[t](sum[u](sum(g[t, u])))""",
     "values": """
 input x[t] : [n],  z[u] : [n]
 e[u] = U z[u]

@@ -162,7 +162,7 @@ def _steps_along(v: Value, members: Set[str], axis: str) -> bool:
     """Whether a member of a recurrence over another axis goes along this one, too."""
     if axis in v.over:
         return True
-    return any(r.source in members and r.shifts(axis) for _, r in v.all_reads())
+    return any(r.source in members and r.index(axis) != Index(axis) for _, r in v.all_reads())
 
 
 # ---------------------------------------------------------------- the numbers
