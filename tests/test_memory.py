@@ -74,6 +74,11 @@ input x[t] : [n]
 h[t] = tanh(W h[t-1] + U x[t])
 g[t, u] = tanh(W h[t] + g[T, u-1] + g[2, u-1])
 loss sum[t](sum[u](sum(g[t, u])))""",
+    "a boundary a step on": """
+input z[u] : [n],  y[t] : [m]
+h[t, u] = tanh(W (h[t+1, u-1] * h[t, u-1]) + h[t-1, u-1] + y[t])
+h[0, u] = U z[u+1]
+loss sum[t](sum[u](sum(h[t, u])))""",
     "values": """
 input x[t] : [n],  z[u] : [n]
 e[u] = U z[u]
