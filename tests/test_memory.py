@@ -32,6 +32,8 @@ EQUATIONS = {
     "two steps back": "h[t] = tanh(W h[t-2] + U x[t] + b * h[t-1])\nh[0] = b\nh[-1] = 2 * b" + TAIL,
     "further than a segment": "h[t] = tanh(W h[t-3] + U x[t])" + TAIL,
     "data around": "h[t] = tanh(W h[t-1] + U x[t+1] + U x[t-2])" + TAIL,
+    "data before data": "x[0] = x[1]\ng[t] = tanh(U x[t] * (U x[0]))\n"
+    "h[t] = tanh(W h[t-1] + g[t] + U x[t-1])\nh[0] = U x[0]" + TAIL,
     "values ahead": "e[t] = tanh(U x[t])\nh[t] = tanh(W h[t-1] + e[t+1] + e[t-1])" + TAIL,
     # in what order
     "three ways": "f[t] = tanh(W f[t-1] + U x[t])\ng[t] = tanh(W g[t+1] + f[t])\n"
@@ -67,6 +69,16 @@ input x[t, u] : [n]
 x[t, 0] = c
 h[t, u] = tanh(W h[t-1, u] + U x[t, u-1])
 target y[t, u] : index(k) ~ categorical(softmax(V h[t, u]))""",
+    "a step of each": """
+input x[t] : [n]
+h[t] = tanh(W h[t-1] + U x[t])
+g[t, u] = tanh(W h[t] + g[T, u-1] + g[2, u-1])
+loss sum[t](sum[u](sum(g[t, u])))""",
+    "a boundary a step on": """
+input z[u] : [n],  y[t] : [m]
+h[t, u] = tanh(W (h[t+1, u-1] * h[t, u-1]) + h[t-1, u-1] + y[t])
+h[0, u] = U z[u+1]
+loss sum[t](sum[u](sum(h[t, u])))""",
     "values": """
 input x[t] : [n],  z[u] : [n]
 e[u] = U z[u]

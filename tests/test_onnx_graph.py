@@ -444,6 +444,18 @@ SHAPED += [
     ]
 ]
 
+SHAPED += [
+    *(("segment", np.array(s), [np.array(n)], {}) for n, s in ((1, 1), (9, 3), (10, 4))),
+    *(("segments", np.array(c), [np.array(n), np.array(s)], {})
+      for n, s, c in ((1, 1, 1), (9, 3, 3), (10, 4, 3))),
+    ("part", SQUARE[:, 1:3], [SQUARE, np.array(1)], {"dim": 1}),
+    ("part", LINE[2:3], [LINE, np.array(2)], {"dim": 0}),
+    ("padded", np.pad(SQUARE, ((0, 0), (0, 2), (0, 0))), [SQUARE], {"dim": 1}),
+    ("padded", SQUARE, [SQUARE], {"dim": 2}),
+    ("joined", np.hstack([SQUARE[0], SQUARE[1]])[:, :7], [SQUARE], {"dim": 1}),
+    ("joined", np.vstack([SQUARE[0], SQUARE[1]])[:5], [SQUARE], {"dim": 0}),
+]  # fmt: skip
+
 DECAY = np.array([[0.5, -1.0], [0.0, 2.0], [0.25, 1.0]])
 SHAPED += [
     ("linear_scan", np.array([[1.5, -1.0], [2.0, -1.0], [3.5, 1.0]]),

@@ -176,16 +176,17 @@ class _Cut:
             name = todo.pop()
             if name not in found:
                 found.add(name)
-                if self.order.inside(name):
-                    todo += [r.source for r in self._reads(name, number)]
-                todo += [b.read.source for b in beside(self.system[name], self.axis)]
+                todo += [r.source for r in self._reads(name, number)]
         return [n for n in self.system.values if n in found and self.order.inside(n)]
 
     def _reads(self, name: str, number: int) -> list[Read]:
         """What a value reads in a sweep. Steps beyond the segment are handed on from the one
         before, or asked of the sweep before, which went the other way."""
         v, needs = self.system[name], self.needs[number]
-        for r in v.reads:
+        outside = name not in self.order.first  # then it comes with its boundaries alone
+        reads = [b.read for b in beside(v, self.axis)]
+        reads += () if outside else v.reads
+        for r in reads:
             offset = whole(r.index(self.axis).offset)
             if not offset:
                 continue
@@ -195,7 +196,7 @@ class _Cut:
                 asked = [needs.found, before.handed, before.kept]
             for steps in asked:
                 steps[r.source] = max(steps.get(r.source, 0), abs(offset))
-        return list(v.reads)
+        return reads
 
     # ---------------------------------------------------------------- the system outside
 

@@ -36,13 +36,12 @@ SUMS = frozenset(("sum", "contract", "scatter"))  # what adds up from segment to
 @dataclass(frozen=True)
 class Sweeps:
     """``system`` is the one that was given, ready to be cut; ``first`` gives what is computed in
-    segments, and the sums and ends of it, the sweep that can; ``whole`` are the values over the
-    axis that are not: data, and what needs all steps at once."""
+    segments, and the sums and ends of it, the sweep that can. What it lacks is computed outside:
+    also data, and what needs all steps at once."""
 
     system: System
     axis: str
     first: Mapping[str, int]
-    whole: Set[str]
 
     def inside(self, name: str) -> bool:
         """Whether a value has its steps in segments alone."""
@@ -61,7 +60,7 @@ def sweeps(system: System, axis: str) -> Sweeps:
 
     system, moved = _copied(system, shifts, "moved")
     kept |= moved
-    return Sweeps(system, axis, _numbers(system, axis, found, kept), kept)
+    return Sweeps(system, axis, _numbers(system, axis, found, kept))
 
 
 def forward(sweep: int) -> bool:
@@ -96,7 +95,8 @@ def _pinned(system: System, axis: str) -> System:
         if r not in made:
             inner = tuple(a for a in source.axes if a != axis)
             if is_outside(index):
-                bound = source.bound_at(axis, index)
+                bound = source.bound_at(axis, index)  # which may be a fixed step itself
+                bound = None if bound is None else pin(bound)
                 made[r] = edge(system, values, bound, source.type, inner)
             else:
                 name = system.fresh(f"{source.name}.end", values)
@@ -105,7 +105,8 @@ def _pinned(system: System, axis: str) -> System:
         return made[r]
 
     for v in system.values.values():
-        values[v.name] = v.map_reads(pin)
+        if v.op not in DATA:  # whose boundaries may be steps of their own: x[0] = x[1]
+            values[v.name] = v.map_reads(pin)
     return system.with_values(values)
 
 
@@ -161,7 +162,7 @@ def _steps_along(v: Value, members: Set[str], axis: str) -> bool:
     """Whether a member of a recurrence over another axis goes along this one, too."""
     if axis in v.over:
         return True
-    return any(r.source in members and r.shifts(axis) for _, r in v.all_reads())
+    return any(r.source in members and r.index(axis) != Index(axis) for _, r in v.all_reads())
 
 
 # ---------------------------------------------------------------- the numbers
