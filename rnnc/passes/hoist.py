@@ -132,7 +132,11 @@ def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
     total = editor.total(f"{value.name}.fixed", fixed, value.origins)
     # products last: each then takes the sum so far as its addend
     recurring.sort(key=lambda t: editor.matrix_vector(editor.values[t.read.source]) is not None)
-    editor.redefine(value.name, total, recurring)
+    first, *rest = recurring
+    if first.sign > 0:
+        editor.redefine(value.name, first.read, [Term(1, total), *rest])
+    else:
+        editor.redefine(value.name, total, recurring)
 
 
 def _product(editor: Editor, value: Value, members: frozenset[str]) -> None:
