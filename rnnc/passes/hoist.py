@@ -127,7 +127,7 @@ def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
     terms = editor.terms(value)
     fixed = [t for t in terms if t.read.source not in members]
     recurring = [t for t in terms if t.read.source in members]
-    if len(fixed) < 2 or not recurring:
+    if len(fixed) < 2 or not recurring or _alone(editor, value, members):
         return
     total = editor.total(f"{value.name}.fixed", fixed, value.origins)
     # products last: each then takes the sum so far as its addend
@@ -137,6 +137,13 @@ def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
         editor.redefine(value.name, first.read, [Term(1, total), *rest])
     else:
         editor.redefine(value.name, total, recurring)
+
+
+def _alone(editor: Editor, value: Value, members: frozenset[str]) -> bool:
+    """Whether the terms that do not recur are one value already."""
+    inner = [editor.values[r.source] for r in value.reads]
+    fixed = [v.name for v in inner if v.name not in members]
+    return len(fixed) == 1 and not any(v.name in members and v.op in SIGNS for v in inner)
 
 
 def _product(editor: Editor, value: Value, members: frozenset[str]) -> None:
