@@ -47,8 +47,8 @@ from rnnc.passes.mode import (
 from rnnc.passes.plan import Plan
 from rnnc.passes.recognise import TARGETS, recognise
 from rnnc.passes.recognise import verdicts as operator_verdicts
-from rnnc.passes.rows import live_rows
 from rnnc.passes.retime import retime
+from rnnc.passes.rows import live_rows
 from rnnc.passes.schedule import schedule
 from rnnc.passes.segments import segments
 from rnnc.passes.simplify import simplify
