@@ -1,4 +1,5 @@
-"""rnnc's LSTM beside hand-written ones: in NumPy, and as an ONNX Scan under onnxruntime.
+"""rnnc's cells beside hand-written ones: in NumPy (LSTM, GRU, FastGRNN), and the LSTM as an ONNX
+Scan under onnxruntime.
 
     python benchmarks/core.py [numpy] [scan] [--rounds N] [--blas-threads N]
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from baselines import Array
+    from baselines import Array, Weights
 
 SPEC = Path(__file__).resolve().parents[1] / "specs" / "cells" / "lstm.rnn"
 
@@ -54,25 +55,32 @@ def main(arguments: list[str] | None = None) -> None:
 def benchmark_numpy(rounds: int) -> None:
     """rnnc's NumPy source against the best that we can write by hand."""
     from baselines import NumpyLSTM, naive_lstm
+    from numpy_cells import NumpyFastGRNN, NumpyGRU
     from timing import compare
 
     import rnnc
 
-    for steps, batch, n, m in NUMPY_SIZES:
-        spec = rnnc.load(str(SPEC), n=n, m=m)
-        weights = spec.init(seed=0)
-        x = _inputs(batch, steps, n)
-        by_hand = NumpyLSTM(weights)
-        generated = spec.compile("numpy", weights=weights)
-        expected = naive_lstm(weights, x)
-        _check("hand-written", by_hand(x), expected)
-        _check("rnnc", generated(x=x)["h"], expected)
-        functions: dict[str, Callable[[], object]] = {
-            "hand-written": partial(by_hand, x),
-            "rnnc": partial(generated, x=x),
-            "equations as written": partial(naive_lstm, weights, x),
-        }
-        compare(functions, rounds, "hand-written", f"NumPy, {_size(steps, batch, n, m)}")
+    cells: dict[str, Callable[[Weights], Callable[[Array], Array]]] = {
+        "LSTM": NumpyLSTM, "GRU": NumpyGRU, "FastGRNN": NumpyFastGRNN,
+    }  # fmt: skip
+    for cell, write in cells.items():
+        for steps, batch, n, m in NUMPY_SIZES:
+            spec = rnnc.load(cell, n=n, m=m)
+            weights = spec.init(seed=0)
+            x = _inputs(batch, steps, n)
+            by_hand = write(weights)
+            generated = spec.compile("numpy", weights=weights)
+            expected = generated(x=x)["h"]
+            _check("hand-written", by_hand(x), expected)
+            functions: dict[str, Callable[[], object]] = {
+                "hand-written": partial(by_hand, x),
+                "rnnc": partial(generated, x=x),
+            }
+            if cell == "LSTM":
+                _check("rnnc", expected, naive_lstm(weights, x))
+                functions["equations as written"] = partial(naive_lstm, weights, x)
+            title = f"NumPy, {cell}, {_size(steps, batch, n, m)}"
+            compare(functions, rounds, "hand-written", title)
 
 
 def benchmark_scan(rounds: int) -> None:

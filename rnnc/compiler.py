@@ -22,6 +22,7 @@ from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
 from rnnc.passes.carry import carry, chunk, initial
+from rnnc.passes.collect import collect
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
 from rnnc.passes.gates import tanh_gates
@@ -29,6 +30,7 @@ from rnnc.passes.generate import generate
 from rnnc.passes.hoist import hoist
 from rnnc.passes.join import join
 from rnnc.passes.lengths import lengths
+from rnnc.passes.lerp import lerp
 from rnnc.passes.limits import oversized
 from rnnc.passes.linear import linear
 from rnnc.passes.linear import verdicts as linear_verdicts
@@ -45,11 +47,13 @@ from rnnc.passes.mode import (
 from rnnc.passes.plan import Plan
 from rnnc.passes.recognise import TARGETS, recognise
 from rnnc.passes.recognise import verdicts as operator_verdicts
+from rnnc.passes.retime import retime
 from rnnc.passes.rows import live_rows
 from rnnc.passes.schedule import schedule
 from rnnc.passes.segments import segments
 from rnnc.passes.simplify import simplify
 from rnnc.passes.textbook import textbook
+from rnnc.passes.unpack import unpack
 from rnnc.passes.unroll import Counts, one_step, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
@@ -71,6 +75,9 @@ def stepwise(system: System) -> System:
     return one_step(*chunk(system))
 
 
+# what becomes of gradient equations
+BACKWARD: tuple[Pass, ...] = (simplify, retime, collect, hoist, simplify)
+
 # what each mode does before the passes that all share
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "predict": (predicting, simplify, hoist, fuse, simplify),
@@ -78,14 +85,20 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
     "init": (predicting, simplify, hoist, fuse, simplify, initial, simplify),
     "generate": (predicting, generate, simplify, hoist, fuse, simplify),
     "loss": (losses_only, simplify, hoist, fuse, simplify),
-    "grad": (objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist, simplify),
-    "train": (training_objective, simplify, hoist, fuse, simplify, differentiate, simplify, hoist),
+    "grad": (objective, simplify, hoist, fuse, simplify, differentiate, *BACKWARD),
+    "train": (training_objective, simplify, hoist, fuse, simplify, differentiate, *BACKWARD),
 }
 
 # and what a backend wants done before the schedule
 BACKENDS: dict[str, tuple[Pass, ...]] = {
     "numpy": (tanh_gates, simplify),
     "onnx": (),
+}
+
+# and of the loops that stay loops
+LEAN: dict[str, tuple[Pass, ...]] = {
+    "numpy": (lerp, simplify),
+    "onnx": (lerp, unpack, simplify),
 }
 
 CHUNKED = ("predict", "loss", "grad", "train")  # modes that can carry states from chunk to chunk
@@ -246,10 +259,10 @@ def forms(options: Options) -> list[Pass]:
     """What becomes of the recurrences that are left, once nothing else changes them."""
     chosen: list[Pass] = []
     if options.plain_loops or options.memory == "low":  # a segment is gone through in steps
-        return chosen
+        return list(LEAN[options.backend])
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
-    return [*chosen, linear, simplify]
+    return [*chosen, linear, simplify, *LEAN[options.backend]]
 
 
 @dataclass(frozen=True)

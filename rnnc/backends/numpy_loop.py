@@ -250,7 +250,7 @@ class LoopWriter:
             self.inside += [
                 f"{negative}({args[0]}, {out})",
                 f"{exp}({out}, {out})",
-                f"{add}({out}, 1, {out})",
+                f"{add}({out}, ONE, {out})",
                 f"{reciprocal}({out}, {out})",
             ]
         elif s.op == "relu":
@@ -259,7 +259,7 @@ class LoopWriter:
             self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
         elif s.op == "matmul" and self._is_projection(s):
             # transposed, since the memory is: np.dot writes to contiguous memory alone
-            turned = self._turned(args[1])
+            turned = self._weights(args[1])
             result = f"{out}.T" if s.target in self.stored else self._turned(out)
             self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
         elif s.op == "matmul":
@@ -287,9 +287,13 @@ class LoopWriter:
             self.before.insert(0, line)
         return name
 
-    def _turned(self, name: str) -> str:
+    def _weights(self, name: str) -> str:
+        """A name for a matrix of weights, as products with all sequences take it."""
+        return self._turned(name, f"turned({name}, {self.w.extent(BATCH)})")
+
+    def _turned(self, name: str, text: str | None = None) -> str:
         """A name, made before the loop, for a matrix with rows and columns exchanged."""
-        text = f"{name}.T"
+        text = text or f"{name}.T"
         known = next((x for x in self.before if x.endswith(f" = {text}")), None)
         if known:
             return known.split(" = ")[0]

@@ -7,7 +7,7 @@ import numpy as np
 
 REAL = np.{dtype}
 inf, nan = np.inf, np.nan  # as constants are written
-HALF = np.array(0.5, REAL)
+HALF, ONE = np.array(0.5, REAL), np.array(1, REAL)
 
 
 def take(inputs, name, dtype, dims, lengths):
@@ -34,6 +34,11 @@ def aligned(array):
     return out
 
 
+def turned(matrix, batch):
+    """The matrix with rows and columns exchanged: in memory, too, where many sequences share it."""
+    return aligned(matrix.T) if batch >= 16 else matrix.T
+
+
 def features_first(*shape):
     """Memory for an array [..., sequences, features] that holds a feature of all sequences side
     by side: then a part of the features is contiguous."""
@@ -53,7 +58,7 @@ def all_steps(x, matrix):
     steps, batch, n = x.shape
     if batch == 1:
         return np.dot(x.reshape(steps, n), matrix).reshape(steps, 1, -1)
-    return np.matmul(matrix.T, np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
+    return np.matmul(turned(matrix, batch), np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
 '''
 
 # added where a module needs them; sizes as in plan.MOST_ENTRIES and LEAST_STEPS

@@ -12,11 +12,12 @@ from rnnc.source import Span
 
 # names that generated code uses for itself
 RESERVED = (
-    *("np", "REAL", "HALF", "prepare", "run", "inputs", "weights", "prepared", "step"),
+    *("np", "REAL", "HALF", "ONE", "prepare", "run", "inputs", "weights", "prepared", "step"),
     *(
         "take",
         "lengths",
         "aligned",
+        "turned",
         "features_first",
         "scatter",
         "all_steps",

@@ -37,6 +37,13 @@ def recurrences(system: System) -> tuple[Recurrence, ...]:
     return found
 
 
+def members_at(found: Iterable[Recurrence], depth: int) -> dict[str, frozenset[str]]:
+    """What recurs with each value, in the outermost loops (depth 0) or further in."""
+    for _ in range(depth):
+        found = [inner for r in found for inner in r.inner]
+    return {m: r.members for r in found for m in r.members}
+
+
 def _edges(system: System) -> list[_Edge]:
     """All reads, without boundaries that a leaf takes from itself (``x[0] = x[1]``): data depend
     on nothing."""

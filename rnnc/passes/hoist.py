@@ -3,6 +3,8 @@
     h = tanh(b + W h' + U x)         v = b + U x,  h = tanh(W h' + v)
     z = σ(W [h', x])           →     z = σ(W_1 h' + W_2 x)
     s = a * (b * s')                 p = a * b,  s = p * s'
+    w = a * (1 - z) + b              v = a + b,  w = v - a * z
+    z = σ(p + a), n = tanh(p + b)    q = p + a,  z = σ(q), n = tanh(q + (b - a))
 
     d = [a * u, b * v] * c           p = [a, b] * c,  d = p * [u, v]
 
@@ -12,9 +14,7 @@ not recur by themselves; then the schedule finds them outside the loop, for all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.cycles import members_at, recurrences
 from rnnc.graph.names import owner_of
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Attrs, Read, Size
@@ -24,9 +24,9 @@ from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
     found = recurrences(system)
-    for rewrite in (_split_columns, _sum, _product, _joined_products):
+    for rewrite in (_split_columns, _affine, _sum, _shared, _sum, _product, _joined_products):
         depth = 0
-        while members := _members(found, depth):
+        while members := members_at(found, depth):
             editor = Editor(system)
             for name, value in system.values.items():
                 if name in members:
@@ -36,13 +36,6 @@ def hoist(system: System) -> System:
                 system, found = changed, recurrences(changed)
             depth += 1
     return system
-
-
-def _members(found: Iterable[Recurrence], depth: int) -> dict[str, frozenset[str]]:
-    """What recurs with each value, in the outermost loops (depth 0) or further in."""
-    for _ in range(depth):
-        found = [inner for r in found for inner in r.inner]
-    return {m: r.members for r in found for m in r.members}
 
 
 def _split_columns(editor: Editor, value: Value, members: frozenset[str]) -> None:
@@ -73,6 +66,60 @@ def _split_columns(editor: Editor, value: Value, members: frozenset[str]) -> Non
     editor.redefine(value.name, terms[0].read, terms[1:])
 
 
+def _affine(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """``a * (b - z) + c`` is ``(a * b + c) - a * z``."""
+    if value.op not in SIGNS or not editor.is_root(value, SIGNS):
+        return
+    terms = editor.terms(value)
+    if all(t.read.source in members for t in terms):
+        return
+    out: list[Term] = []
+    for term in terms:
+        product = editor.values[term.read.source]
+        split = _factor(editor, product, members) if product.op == "mul" else None
+        inner = editor.values[split[1].source] if split else None
+        known = inner is not None and inner.op in SIGNS and inner.axes == value.axes
+        if split is None or not known or not editor.private(term.read):
+            out.append(term)
+            continue
+        factor, rest = split
+        parts = editor.terms(editor.values[rest.source])
+        if not editor.private(rest) or sum(t.read.source in members for t in parts) != 1:
+            out.append(term)
+            continue
+        for t in parts:
+            r = editor.make(f"{value.name}.part", "mul", (factor, t.read), (), value.origins)
+            out.append(Term(term.sign * t.sign, r))
+    if len(out) > len(terms):
+        total = editor.total(f"{value.name}.sum", out, value.origins)
+        editor.change(value.name, "copy", (total,))
+
+
+def _shared(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    """Of sums of one value with different ones that do not recur, the first serves the others."""
+    readers = editor.readers(value.name)
+    first = readers[0][0] if len(readers) > 1 else value
+    if first is value or value.name in editor.system.results:
+        return
+    found = [None if r.at else _other(editor, value, reader, members) for reader, r in readers]
+    fixed = [r for r in found if r is not None]
+    if len(fixed) < len(readers):
+        return
+    for (reader, _), own in zip(readers[1:], fixed[1:], strict=True):
+        name = f"{reader.name}.fixed"
+        difference = editor.make(name, "sub", (own, fixed[0]), (), reader.origins)
+        editor.change(reader.name, "add", (Read(first.name), difference))
+
+
+def _other(editor: Editor, value: Value, reader: Value, members: frozenset[str]) -> Read | None:
+    """What does not recur and is added to a value, where its reader is just that sum."""
+    if reader.op != "add" or reader.axes != value.axes or reader.type != value.type:
+        return None
+    others = [r for r in reader.reads if r.source != value.name]
+    known = len(others) == 1 and others[0].source not in members
+    return others[0] if known and reader.name in members else None
+
+
 def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
     """Add up the terms that do not recur by themselves."""
     if value.op not in SIGNS or not editor.is_root(value, SIGNS):
@@ -80,14 +127,23 @@ def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:
     terms = editor.terms(value)
     fixed = [t for t in terms if t.read.source not in members]
     recurring = [t for t in terms if t.read.source in members]
-    if len(fixed) < 2 or not recurring:
+    if len(fixed) < 2 or not recurring or _alone(editor, value, members):
         return
     total = editor.total(f"{value.name}.fixed", fixed, value.origins)
-    positive = sorted(recurring, key=lambda t: t.sign < 0)
-    if positive[0].sign > 0:  # what recurs first: a product then takes the rest as its addend
-        editor.redefine(value.name, positive[0].read, [*positive[1:], Term(1, total)])
+    # products last: each then takes the sum so far as its addend
+    recurring.sort(key=lambda t: editor.matrix_vector(editor.values[t.read.source]) is not None)
+    first, *rest = recurring
+    if first.sign > 0:
+        editor.redefine(value.name, first.read, [Term(1, total), *rest])
     else:
-        editor.redefine(value.name, total, positive)
+        editor.redefine(value.name, total, recurring)
+
+
+def _alone(editor: Editor, value: Value, members: frozenset[str]) -> bool:
+    """Whether the terms that do not recur are one value already."""
+    inner = [editor.values[r.source] for r in value.reads]
+    fixed = [v.name for v in inner if v.name not in members]
+    return len(fixed) == 1 and not any(v.name in members and v.op in SIGNS for v in inner)
 
 
 def _product(editor: Editor, value: Value, members: frozenset[str]) -> None:

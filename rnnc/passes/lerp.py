@@ -1,0 +1,76 @@
+"""Interpolations as one step from the one value towards the other.
+
+    h = (1 - z) * h' + z * n    →    h = h' + z * (n - h')
+
+Three operations in a loop instead of four. Printed equations and gradients keep the form that
+the author chose: this comes last.
+"""
+
+from __future__ import annotations
+
+from rnnc.graph.cycles import members_at, recurrences
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import Read
+from rnnc.passes.editor import SIGNS, Editor, Term
+
+
+def lerp(system: System) -> System:
+    """The system with the interpolations of its recurrences in the short form."""
+    editor = Editor(system)
+    depth, found = 0, recurrences(system)
+    while members := members_at(found, depth):
+        for name, value in system.values.items():
+            if name in members and value.op in SIGNS and editor.is_root(value, SIGNS):
+                _rewrite(editor, value, members[name])
+        depth += 1
+    return editor.result() if editor.added else system
+
+
+def _rewrite(editor: Editor, value: Value, members: frozenset[str]) -> None:
+    terms = editor.terms(value)
+    for kept in terms:
+        found = _kept(editor, kept, members)
+        if found is None:
+            continue
+        gate, start = found
+        for added in terms:
+            end = _times(editor, added, gate)
+            if (
+                end is None
+                or added is kept
+                or not editor.type(start) == editor.type(end) == value.type
+            ):
+                continue
+            way = editor.make(f"{value.name}.part", "sub", (end, start), (), value.origins)
+            step = editor.make(f"{value.name}.part", "mul", (gate, way), (), value.origins)
+            rest = [t for t in terms if t is not kept and t is not added]
+            editor.redefine(value.name, start, [Term(1, step), *rest])
+            return
+
+
+def _kept(editor: Editor, term: Term, members: frozenset[str]) -> tuple[Read, Read] | None:
+    """``z`` and ``h`` of a term ``(1 - z) * h``, where only it needs ``1 - z`` in the loop."""
+    product = editor.values[term.read.source]
+    if term.sign < 0 or product.op != "mul" or not editor.private(term.read):
+        return None
+    for i in (0, 1):
+        r, start = product.reads[i], product.reads[1 - i]
+        rest = editor.values[r.source]
+        if r.at or rest.op != "sub" or rest.name not in members or rest.axes != product.axes:
+            continue
+        one = editor.values[rest.reads[0].source]
+        readers = [v.name for v, _ in editor.readers(rest.name) if v.name in members]
+        if one.op == "constant" and one.attr("value") == 1 and readers == [product.name]:
+            return rest.reads[1], start
+    return None
+
+
+def _times(editor: Editor, term: Term, gate: Read) -> Read | None:
+    """``n`` of a term ``z * n``."""
+    product = editor.values[term.read.source]
+    if term.sign < 0 or product.op != "mul" or not editor.private(term.read):
+        return None
+    for i in (0, 1):
+        if product.reads[i] == gate:
+            return product.reads[1 - i]
+    return None

@@ -1,0 +1,101 @@
+"""What all comes from one other step is computed there, and carried as one value.
+
+    ∂h[t] = ∂y[t] + Uᵀ ∂a[t+1] + f[t+1] * ∂h[t+1]        c[t] = Uᵀ ∂a[t] + f[t] * ∂h[t]
+                                                    →
+                                                         ∂h[t] = ∂y[t] + c[t+1]
+
+A loop then carries ``c`` alone, where it carried ``∂a`` and ``∂h`` and read ``f`` a step late: no
+array of all steps has to be moved by one, and what is kept of every step is no state besides.
+
+C. E. Leiserson, J. B. Saxe, Retiming Synchronous Circuitry, Algorithmica 1991.
+"""
+
+from __future__ import annotations
+
+from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.system import System, Value
+from rnnc.graph.types import Index, Read, Size, read
+from rnnc.passes.editor import SIGNS, Editor, Term
+
+LINEAR = frozenset(("mul", "contract"))  # zero past the ends, where what recurs is
+
+
+def retime(system: System) -> System:
+    """The system with the delayed terms of its recurrences' sums added up before the delay."""
+    editor = Editor(system)
+    for recurrence in recurrences(system):
+        for name, value in system.values.items():
+            if name in recurrence.members and value.op in SIGNS and editor.is_root(value, SIGNS):
+                _retime(editor, value, recurrence)
+    return editor.result() if editor.added else system
+
+
+def _retime(editor: Editor, value: Value, recurrence: Recurrence) -> None:
+    """Rewrite one sum, if that spares moving an array of all steps: a delayed product of a matrix
+    alone stays, and takes the rest of the sum as its addend."""
+    groups: dict[Size, list[Term]] = {}
+    rest: list[Term] = []
+    for term in editor.terms(value):
+        delay = _delay(editor, term.read, recurrence)
+        whole = editor.type(term.read) == value.type
+        if delay is None or not whole or not editor.private(term.read):
+            rest.append(term)
+        else:
+            groups.setdefault(delay, []).append(term)
+    carried: list[Term] = []
+    for delay, terms in groups.items():
+        if any(_moves(editor, t.read, recurrence) for t in terms):
+            moved = [Term(t.sign, _early(editor, t.read, recurrence.axis)) for t in terms]
+            total = editor.total(f"{value.name}.sum", moved, value.origins)
+            back = {recurrence.axis: Index(recurrence.axis, delay)}
+            carried.append(Term(1, read(total.source, back)))
+        else:
+            rest += terms
+    if carried:
+        editor.redefine(value.name, carried[0].read, [*carried[1:], *rest])
+
+
+def _moves(editor: Editor, r: Read, recurrence: Recurrence) -> bool:
+    """Whether a term reads another step of what does not recur."""
+    return any(
+        x.source not in recurrence.members
+        if x.shifts(recurrence.axis)
+        else not x.at and x.source in recurrence.members and _moves(editor, x, recurrence)
+        for x in editor.values[r.source].reads
+    )
+
+
+def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
+    """By how many steps all that a term is made of is read away from its own; None where that is
+    not one number, or something other than zero stands past the ends."""
+    value = editor.values[r.source]
+    axis = recurrence.axis
+    if r.at or value.name not in recurrence.members or value.op not in LINEAR:
+        return None
+    delays: set[Size | None] = set()
+    recurs = False
+    for x in value.reads:
+        source = editor.values[x.source]
+        member = source.name in recurrence.members
+        if not x.at and member and editor.private(x):
+            delays.add(_delay(editor, x, recurrence))
+            recurs = True
+        elif axis in editor.axes(x) or member:
+            index = x.index(axis)
+            shifted = len(x.at) == 1 and x.shifts(axis)
+            delays.add(index.offset if shifted and not (member and source.bounds) else None)
+            recurs = recurs or member
+    return delays.pop() if len(delays) == 1 and recurs else None
+
+
+def _early(editor: Editor, r: Read, axis: str) -> Read:
+    """The same term, made of what is read at its own step."""
+    value = editor.values[r.source]
+    reads = []
+    for x in value.reads:
+        if x.shifts(axis):
+            reads.append(Read(x.source))
+        else:
+            inner = editor.values[x.source]
+            reads.append(_early(editor, x, axis) if axis in inner.axes else x)
+    return editor.make(f"{value.name}.moved", value.op, reads, value.attrs, value.origins)
