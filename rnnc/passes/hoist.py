@@ -84,7 +84,10 @@ def _affine(editor: Editor, value: Value, members: frozenset[str]) -> None:
             continue
         factor, rest = split
         parts = editor.terms(editor.values[rest.source])
-        if not editor.private(rest) or sum(t.read.source in members for t in parts) != 1:
+        recurring = [editor.values[t.read.source] for t in parts if t.read.source in members]
+        # a product of a matrix takes its addend for nothing
+        free = any(editor.matrix_vector(v) is not None for v in recurring)
+        if not editor.private(rest) or len(recurring) != 1 or free:
             out.append(term)
             continue
         for t in parts:
