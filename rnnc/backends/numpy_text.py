@@ -93,7 +93,8 @@ def linear_scan(a, b, h, backward=False):
 def recur(a, b, h):
     """All h[t] = a[t] * h[t-1] + b[t], step by step."""
     out = np.empty_like(b)
-    for x, y, now in zip(a, b, out):
+    for step, (x, y) in enumerate(zip(a, b)):
+        now = out[step, ...]  # an array, also of a number
         h = np.add(np.multiply(x, h, out=now), y, out=now)
     return out
 '''
@@ -136,7 +137,7 @@ def recur_jointly(a, b, h):
     """All h[t] = A[t] h[t-1] + b[t], step by step."""
     k, out = len(h), [np.empty_like(x) for x in b]
     for step in range(len(b[0])):
-        now = [x[step] for x in out]
+        now = [x[step, ...] for x in out]  # arrays, also of numbers
         for i, row in enumerate(now):
             np.multiply(a[k * i][step], h[0], out=row)
             for j in range(1, k):
