@@ -119,6 +119,26 @@ FORMS: dict[str, tuple[str, str]] = {
     "an input as it is": (
         changed(RNN, h="tanh(U_b (W_a x[t]) + U_a h[t-1] + sin(W_b x[t]))"), "RNN"),
     "no activation": (changed(RNN, h="W_a x[t] + U_a h[t-1]"), "RNN"),
+    "numbers as inputs": (
+        changed(
+            GRU,
+            z="sigmoid(W_a x[t] + p * d[t] + U_a h[t-1])",
+            r="sigmoid(d[t] + U_b h[t-1])",
+            g="tanh(W_c x[t] + U_c (r[t] * h[t-1]) + p * t)",
+        ) + "input d[t] : []", "GRU"),
+    "biases before a matrix": (
+        changed(
+            GRU,
+            z="sigmoid(W_a x[t] + U_a (h[t-1] + p))",
+            r="sigmoid(W_b x[t] + U_b (h[t-1] + 0.1))",
+            g="tanh(W_c x[t] + U_c (r[t] * h[t-1] + q))",
+        ), "GRU"),
+    "vectors of one number": (
+        changed(
+            LSTM,
+            i="sigmoid(W_b x[t] + U_b h[t-1] + e * c[t-1])",
+            g="tanh(W_d x[t] + e * (U_d h[t-1]) + e)",
+        ) + "param e : [1]", "LSTM"),
     # where it starts, and which way it goes
     "an initial state": (HEAD + RNN + "h[0] = tanh(s)", "RNN"),
     "initial states": (HEAD + LSTM + "h[0] = p\nc[0] = W_a x[1]", "LSTM"),
@@ -139,6 +159,8 @@ def agrees(spec: rnnc.Spec, lengths: bool = False, **options: object) -> Counter
     rng = np.random.default_rng(4)
     x = rng.standard_normal((3, 7, 3)).astype(np.float32)
     given: dict[str, object] = {"lengths": {"t": [7, 1, 4]}} if lengths else {}
+    if "d" in spec.system.values:
+        given["d"] = rng.standard_normal((3, 7)).astype(np.float32)
     axes = ("t",) if lengths else ()
     settings = {"weights": weights, "lengths": axes, **options}
     loops = spec.compile("onnx", plain_loops=True, **settings)  # type: ignore[arg-type]
@@ -187,6 +209,19 @@ output y
 def test_both_directions_are_one_operator(lengths: bool) -> None:
     spec = rnnc.parse(BOTH)
     assert agrees(spec, lengths) == {"LSTM": 1}
+
+
+def test_what_needs_the_other_direction_is_no_part_of_it(any_cost: None) -> None:
+    """A backward recurrence whose bias is what the forward one ends with, on average."""
+    text = (
+        HEAD
+        + RNN.replace("output h", "s_2 = mean[batch](h[T])")
+        + """
+    a[t] = tanh(W_b x[t] + U_b a[t+1] + s_2)
+    output h, a
+    """
+    )
+    assert agrees(rnnc.parse(text)) == {"RNN": 2}
 
 
 def test_one_after_the_other_are_two() -> None:
@@ -287,7 +322,15 @@ def test_activations(text: str, any_cost: None) -> None:
 
 
 def test_functions_that_are_no_activations() -> None:
-    for f in (np.sin, np.square, lambda x: np.maximum(x, 0.1), lambda x: np.tanh(x) ** 3):
+    for f in (
+        np.sin,
+        np.square,
+        lambda x: np.maximum(x, 0.1),
+        lambda x: np.tanh(x) ** 3,
+        lambda x: np.clip(x, -50, 50),
+        lambda x: np.clip(x, 0, 50),
+        lambda x: np.where(np.abs(x) < 1e-4, 0, x),
+    ):
         assert activation_of(f) is None
 
 
@@ -462,7 +505,12 @@ def argument(draw: st.DrawFn, gate: str, state: str = "h[t-1]", extra: str = "")
 
 
 def sigmoid(draw: st.DrawFn, a: str) -> str:
-    return draw(st.sampled_from([f"sigmoid({a})", f"(1 - sigmoid(-{a}))"]))
+    forms = [f"sigmoid({a})", f"(1 - sigmoid(-{a}))", f"(0.5 + 0.5 * tanh(0.5 * {a}))"]
+    return draw(st.sampled_from(forms))
+
+
+def tanh(draw: st.DrawFn, a: str) -> str:
+    return draw(st.sampled_from([f"tanh({a})", f"(-tanh(-{a}))", f"(2 * sigmoid(2 * {a}) - 1)"]))
 
 
 def mixed(draw: st.DrawFn, gate: str, new: str, old: str) -> str:
@@ -488,7 +536,7 @@ def grus(draw: st.DrawFn) -> str:
         + f"""
 r[t] = {sigmoid(draw, argument(draw, "a"))}
 z[t] = {sigmoid(draw, argument(draw, "b"))}
-g[t] = tanh({candidate})
+g[t] = {tanh(draw, candidate)}
 h[t] = {mixed(draw, "z[t]", "g[t]", "h[t-1]")}
 output h
 """
@@ -509,7 +557,7 @@ def lstms(draw: st.DrawFn) -> str:
 i[t] = {sigmoid(draw, argument(draw, "a", extra=i))}
 f[t] = {sigmoid(draw, argument(draw, "b", extra=f))}
 o[t] = {sigmoid(draw, argument(draw, "c", extra=o))}
-g[t] = tanh({argument(draw, "d")})
+g[t] = {tanh(draw, argument(draw, "d"))}
 c[t] = {cell}
 h[t] = {draw(st.sampled_from(["o[t] * tanh(c[t])", "tanh(c[t]) * o[t]"]))}
 output h

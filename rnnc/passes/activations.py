@@ -18,7 +18,9 @@ NDA = NDArray[Any]
 Function = Callable[[NDA], NDA]
 
 TOLERANCE = 1e-12  # of values near 1: the functions are compared in float64
-_X = np.concatenate([np.linspace(-7.3, 7.3, 74), [-40.0, 0.0, 40.0]])
+# near 0, where functions bend, and up to the largest float32, where they may be cut off
+_FAR = np.logspace(-8, 38, 93)
+_X = np.concatenate([np.linspace(-7.3, 7.3, 74), [-40.0, 0.0, 40.0], _FAR, -_FAR])
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Activation:
     def mirrored(self) -> bool:
         """Whether 1 - f(a) is f(-a): the complement of a gate is a gate."""
         return self.name == "Sigmoid" or (self.name == "HardSigmoid" and self.beta == 0.5)
+
+    @property
+    def odd(self) -> bool:
+        """Whether -f(a) is f(-a)."""
+        known = self.name in ("Tanh", "Softsign", "ScaledTanh")
+        return known or (self.name == "Affine" and self.beta == 0)
+
+    def turned(self, y: NDA) -> NDA:
+        """f(-a), where f(a) is y: of functions without constants that have a symmetry; for the
+        others any number but y."""
+        return 1 - y if self.name == "Sigmoid" else -y
 
     def __call__(self, x: NDA) -> NDA:
         """Its values, in float64."""

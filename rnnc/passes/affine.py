@@ -186,7 +186,15 @@ def _div(f: Forms, v: Value, x: list[Affine]) -> Affine:
 
 
 def _where(f: Forms, v: Value, x: list[Affine]) -> Affine:
+    """A choice becomes a factor of 0 for what is not chosen. Of a state that has become infinite
+    a product with 0 is no number, so it must not be the state that is dropped, but for steps
+    after a sequence's end, where states are finite."""
     _, first, second = x
+    if first.factors.keys() != second.factors.keys() and not _is_mask(f, v.reads[0]):
+        raise NotAffine(
+            f"`{owner_of(v.name)}` drops what it was by a where: a loop forgets an infinite state "
+            "there, a product with 0 does not"
+        )
 
     def chosen(a: Read | None, b: Read | None) -> Read | None:
         return None if a is None and b is None else f.terms.choose(v.reads[0], a, b)
@@ -196,6 +204,13 @@ def _where(f: Forms, v: Value, x: list[Affine]) -> Affine:
         a, b = (f.one(y.factors[state]) if state in y.factors else None for y in (first, second))
         factors[state] = chosen(a, b)
     return Affine(factors, chosen(first.rest, second.rest))
+
+
+def _is_mask(f: Forms, condition: Read) -> bool:
+    """Whether a flag says which steps a sequence has, as ``lengths`` makes them."""
+    v = f.terms.values[condition.source]
+    ends = [dict(f.terms.values[r.source].attrs) for r in v.reads]
+    return v.op == "le" and any("lengths" in attrs for attrs in ends)
 
 
 _RULES: Mapping[str, Callable[[Forms, Value, list[Affine]], Affine]] = {

@@ -4,7 +4,6 @@
     z = σ(W [h', x])           →     z = σ(W_1 h' + W_2 x)
     s = a * (b * s')                 p = a * b,  s = p * s'
     w = a * (1 - z) + b              v = a + b,  w = v - a * z
-    z = σ(p + a), n = tanh(p + b)    q = p + a,  z = σ(q), n = tanh(q + (b - a))
 
     d = [a * u, b * v] * c           p = [a, b] * c,  d = p * [u, v]
 
@@ -24,7 +23,7 @@ from rnnc.passes.editor import MATRIX_VECTOR, SIGNS, Editor, Term
 def hoist(system: System) -> System:
     """The system with the invariant parts of its recurrences in values of their own."""
     found = recurrences(system)
-    for rewrite in (_split_columns, _affine, _sum, _shared, _sum, _product, _joined_products):
+    for rewrite in (_split_columns, _affine, _sum, _product, _joined_products):
         depth = 0
         while members := members_at(found, depth):
             editor = Editor(system)
@@ -96,31 +95,6 @@ def _affine(editor: Editor, value: Value, members: frozenset[str]) -> None:
     if len(out) > len(terms):
         total = editor.total(f"{value.name}.sum", out, value.origins)
         editor.change(value.name, "copy", (total,))
-
-
-def _shared(editor: Editor, value: Value, members: frozenset[str]) -> None:
-    """Of sums of one value with different ones that do not recur, the first serves the others."""
-    readers = editor.readers(value.name)
-    first = readers[0][0] if len(readers) > 1 else value
-    if first is value or value.name in editor.system.results:
-        return
-    found = [None if r.at else _other(editor, value, reader, members) for reader, r in readers]
-    fixed = [r for r in found if r is not None]
-    if len(fixed) < len(readers):
-        return
-    for (reader, _), own in zip(readers[1:], fixed[1:], strict=True):
-        name = f"{reader.name}.fixed"
-        difference = editor.make(name, "sub", (own, fixed[0]), (), reader.origins)
-        editor.change(reader.name, "add", (Read(first.name), difference))
-
-
-def _other(editor: Editor, value: Value, reader: Value, members: frozenset[str]) -> Read | None:
-    """What does not recur and is added to a value, where its reader is just that sum."""
-    if reader.op != "add" or reader.axes != value.axes or reader.type != value.type:
-        return None
-    others = [r for r in reader.reads if r.source != value.name]
-    known = len(others) == 1 and others[0].source not in members
-    return others[0] if known and reader.name in members else None
 
 
 def _sum(editor: Editor, value: Value, members: frozenset[str]) -> None:

@@ -4,11 +4,19 @@
 
 Three operations in a loop instead of four. Printed equations and gradients keep the form that
 the author chose: this comes last.
+
+The two forms are the same up to rounding only while h' and n are of one size: of a large h' and
+z near 1 nothing would be left of n, and of an infinite one no number. So the equations have to
+tell that n is bounded (a tanh), z between 0 and 1, and h starts at 0: then h never leaves the
+bounds of n.
 """
 
 from __future__ import annotations
 
+import math
+
 from rnnc.graph.cycles import members_at, recurrences
+from rnnc.graph.ranges import Ranges
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Read
 from rnnc.passes.editor import SIGNS, Editor, Term
@@ -28,23 +36,29 @@ def lerp(system: System) -> System:
 
 def _rewrite(editor: Editor, value: Value, members: frozenset[str]) -> None:
     terms = editor.terms(value)
+    if len(terms) != 2 or value.bounds:
+        return
+    ranges = Ranges(editor.values)
     for kept in terms:
         found = _kept(editor, kept, members)
         if found is None:
             continue
         gate, start = found
+        low, high = ranges.of(gate)
+        if start.source != value.name or low < 0 or high > 1:
+            continue
         for added in terms:
             end = _times(editor, added, gate)
             if (
                 end is None
                 or added is kept
+                or ranges.size(end) == math.inf
                 or not editor.type(start) == editor.type(end) == value.type
             ):
                 continue
             way = editor.make(f"{value.name}.part", "sub", (end, start), (), value.origins)
             step = editor.make(f"{value.name}.part", "mul", (gate, way), (), value.origins)
-            rest = [t for t in terms if t is not kept and t is not added]
-            editor.redefine(value.name, start, [Term(1, step), *rest])
+            editor.redefine(value.name, start, [Term(1, step)])
             return
 
 

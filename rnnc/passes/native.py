@@ -29,7 +29,7 @@ from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
 from rnnc.passes.activations import IDENTITY, NDA, Activation
 from rnnc.passes.roles import Native, Rowset, an
 from rnnc.passes.sums import ONE, Forms, Rows, Source, State, Term
-from rnnc.passes.views import ARITHMETIC, Unlike, View, number_of
+from rnnc.passes.views import ARITHMETIC, Active, Unlike, View, number_of
 
 OPEN = (100.0, 1.0)  # arguments at which activations are 1: σ(100) is, in float32 as in float64
 
@@ -115,9 +115,8 @@ class _Match:
         top = forms.resolved(forms.whole(Read(h)))
         found = forms.activation(top)
         if found is not None:
-            activation, argument = found
-            rows = self._gate_rows(forms.terms(argument), h, "RNN")
-            return self._native("RNN", h, None, (activation,), {"h": rows}, {"h": top})
+            rows = self._gate_rows(self._argument(top), h, "RNN")
+            return self._native("RNN", h, None, (found.function,), {"h": rows}, {"h": top})
         if not self._gates_below(top):  # no activation at all: the identity is one
             rows = self._gate_rows(forms.expanded(top), h, "RNN")
             return self._native("RNN", h, None, (IDENTITY,), {"h": rows}, {"h": top})
@@ -128,21 +127,21 @@ class _Match:
         found = None
         mixture, at = self._sampled(top)
         old = at(self._last(h))
-        for z, n in product(self._factors(atoms), atoms):
+        for z, (n, sign) in product(self._factors(atoms), self._candidates(atoms)):
             share = z.value(at)
-            if z.view != n and _same(mixture, (1 - share) * at(n) + share * old):
-                found = z, n
+            if z.view != n and _same(mixture, (1 - share) * sign * at(n) + share * old):
+                found = z, n, sign
                 break
         if found is None:
             raise Unlike(
                 f"{self.forms.quoted(h)} is no (1 - z) * n + z * {h} of a gate z and a candidate n",
                 2,
             )
-        z, n = found
+        z, n, sign = found
         assert z.view is not None
         gates, candidate = self._activation(z.view), self._activation(n)
-        rows = {"z": self._rows_of(z, gates[0], h, "GRU")}
-        terms = self.forms.terms(candidate[1])
+        rows = {"z": self._rows_of(z, gates, h, "GRU")}
+        terms = self._argument(n, sign)
         resets = {g for t in terms for g in t.outer | t.inner}
         if len(resets) > 1:
             raise Unlike(f"{self._named(n)} is reset by several gates", 3)
@@ -150,16 +149,16 @@ class _Match:
         reset = _OPEN_GATE
         if resets:
             (r,) = resets
-            if self._activation(r)[0] != gates[0]:
+            if self._activation(r) != gates:
                 raise Unlike(
                     f"{self._named(r)} and {self._named(z.view)} have different activations, and "
                     "a GRU's gates have one", 4,
                 )  # fmt: skip
             terms, reset, after = self._reset(terms, r, n)
-        rows["r"] = self._rows_of(reset, gates[0], h, "GRU")
+        rows["r"] = self._rows_of(reset, gates, h, "GRU")
         rows["n"] = self._gate_rows(terms, h, "GRU", after)
         named = {"z": z.view, "r": reset.view or n, "n": n}
-        native = self._native("GRU", h, None, (gates[0], candidate[0]), rows, named)
+        native = self._native("GRU", h, None, (gates, candidate), rows, named)
         native.after = after
         return native
 
@@ -204,28 +203,29 @@ class _Match:
         factors = [*self._factors(atoms), _OPEN_GATE]
         mixture, at = self._sampled(cell)
         old = at(self._last(c))
-        for g, i, f in product(atoms, factors, factors):
+        for (g, sign), i, f in product(self._candidates(atoms), factors, factors):
             if g in (i.view, f.view) or (i.view is None and f.view is None):
                 continue
-            if _same(mixture, i.value(at) * at(g) + f.value(at) * old):
-                found = g, i, f
+            if _same(mixture, i.value(at) * sign * at(g) + f.value(at) * old):
+                found = g, sign, i, f
                 break
         if found is None:
             raise Unlike(f"{forms.quoted(c)} is no f * {c} + i * g of gates f, i and a candidate g",
                          2)  # fmt: skip
-        g, i, f = found
+        g, sign, i, f = found
         gates = {"i": i, "o": output, "f": f}
         views = {role: gate.view for role, gate in gates.items() if gate.view is not None}
-        kinds = {self._activation(v)[0] for v in views.values()}
+        kinds = {self._activation(v) for v in views.values()}
         if len(kinds) > 1:
             raise Unlike("its gates have different activations, and an LSTM's have one", 4)
         (kind,) = kinds
-        candidate = self._activation(g)
         rows = {role: self._rows_of(gate, kind, h, "LSTM", c, role) for role, gate in gates.items()}
-        rows["g"] = self._gate_rows(forms.terms(candidate[1]), h, "LSTM")
+        rows["g"] = self._gate_rows(self._argument(g, sign), h, "LSTM")
         if last is not None:
             views["h"] = last
-        return self._native("LSTM", h, c, (kind, candidate[0], shown), rows, {**views, "g": g})
+        return self._native(
+            "LSTM", h, c, (kind, self._activation(g), shown), rows, {**views, "g": g}
+        )
 
     def _output(
         self, h: str, top: View, c: str, cell: View
@@ -267,12 +267,25 @@ class _Match:
     def _factors(self, atoms: Sequence[View]) -> list[_Gate]:
         """Gates that may be factors: each activation, and its complement where that is one."""
         out = [_Gate(a) for a in atoms]
-        return out + [_Gate(a, True) for a in atoms if self._activation(a)[0].mirrored]
+        return out + [_Gate(a, True) for a in atoms if self._activation(a).mirrored]
 
-    def _activation(self, view: View) -> tuple[Activation, View]:
+    def _candidates(self, atoms: Sequence[View]) -> list[tuple[View, int]]:
+        """Candidates with their signs: -tanh(a) is tanh(-a)."""
+        return [(a, 1) for a in atoms] + [(a, -1) for a in atoms if self._activation(a).odd]
+
+    def _active(self, view: View) -> Active:
         found = self.forms.activation(view)
         assert found is not None
         return found
+
+    def _activation(self, view: View) -> Activation:
+        return self._active(view).function
+
+    def _argument(self, view: View, sign: int = 1) -> list[Term]:
+        """What an activation is applied to (times ``sign``)."""
+        active = self._active(view)
+        terms = self.forms.terms(active.argument)
+        return [replace(t, scale=t.scale * active.sign * sign) for t in terms]
 
     def _last(self, state: str) -> View:
         """A state as it is carried from the step before."""
@@ -285,6 +298,7 @@ class _Match:
         rng = np.random.default_rng(5)
         forms = self.forms
         known: dict[View, NDA] = {forms.resolved(x): rng.random(8) for x in given}
+        drawn: dict[tuple[Activation, View], NDA] = {}  # σ(a) and σ(-a) go together
 
         def at(view: View) -> NDA:
             view = forms.resolved(view)
@@ -296,8 +310,11 @@ class _Match:
             v = self.system[view.read.source]
             if (number := number_of(v)) is not None:
                 return np.asarray(number)
-            inside = forms.recurs(view) and not view.read.at and v.op in ARITHMETIC
-            if not inside or forms.activation(view) is not None:
+            if (active := forms.activation(view)) is not None:
+                key = active.function, forms.resolved(active.argument)
+                positive = drawn.setdefault(key, rng.random(8))
+                return positive if active.sign > 0 else active.function.turned(positive)
+            if not forms.recurs(view) or view.read.at or v.op not in ARITHMETIC:
                 return rng.random(8)
             compute = OPS[v.op].compute
             assert compute is not None
@@ -319,7 +336,7 @@ class _Match:
     ) -> Rowset:
         if gate.view is None:
             return Rowset(constant=self._opening(f))
-        terms = self.forms.terms(self._activation(gate.view)[1])
+        terms = self._argument(gate.view)
         if gate.complement:  # 1 - σ(a) = σ(-a)
             terms = [replace(t, scale=-t.scale) for t in terms]
         return self._gate_rows(terms, h, kind, c=c, role=role, name=self._named(gate.view))

@@ -139,25 +139,47 @@ class _Packing:
         return self._vector(rows.bias if kind == "bias" else rows.inner_bias, native.size)
 
     def _vector(self, weights: list[Weighted], size: int) -> Read | None:
-        """A sum of products of vectors."""
+        """A sum of vectors: of each chain, what it makes of ones."""
         total: Read | None = None
         for scale, chain in weights:
-            made = self._product(chain)
-            if made is None or not self.editor.type(made).rank:
-                ones = self._make("ones", "constant", (), (("value", Array(np.ones(size))),))
-                made = ones if made is None else self._make("wide", "mul", (made, ones))
-            made = self._scaled(scale, made)
+            made = self._scaled(scale, self._of_ones(chain, size))
             total = made if total is None else self._make("sum", "add", (total, made))
         return total
 
+    def _of_ones(self, chain: Chain, size: int) -> Read:
+        """A chain of matrices and vectors applied to ones."""
+        made: Read | None = None
+        for f in reversed(chain):
+            if isinstance(f, Rows):
+                matrix = self._rows(f)
+                columns = whole(self.editor.type(matrix).shape[1])
+                reads = (matrix, self._wide(made, columns))
+                made = self._make("product", "contract", reads, _letters("ij", "j", "i"))
+            else:
+                own = self._entries_of(f.vector)
+                made = own if made is None else self._make("product", "mul", (made, own))
+        return self._wide(made, size)
+
+    def _wide(self, r: Read | None, size: int) -> Read:
+        """A vector of that size; None stands for ones."""
+        if r is not None and self.editor.type(r).shape == (size,):
+            return r
+        ones = self._make("ones", "constant", (), (("value", Array(np.ones(size))),))
+        return ones if r is None else self._make("wide", "mul", (r, ones))
+
     def _matrix(self, weights: list[Weighted], rows: int, columns: int) -> Read:
-        """A sum of products of matrices and diagonal ones."""
+        """A sum of products of matrices; a vector among them is a diagonal one, or of a single
+        number the one column."""
         total: Read | None = None
         for scale, chain in weights:
             made = self._product(chain)
-            if made is None or self.editor.type(made).rank < 2:
+            if (made is None or self.editor.type(made).rank < 2) and columns == 1:
+                one = self._make("one", "constant", (), (("value", Array(np.ones(1))),))
+                reads = (self._wide(made, rows), one)
+                made = self._make("column", "contract", reads, _letters("i", "j", "ij"))
+            elif made is None or self.editor.type(made).rank < 2:
                 eye = self._make("eye", "eye", (), (("size", rows),))
-                made = eye if made is None else self._over_rows(made, eye)
+                made = eye if made is None else self._over_rows(self._wide(made, rows), eye)
             made = self._scaled(scale, made)
             total = made if total is None else self._make("sum", "add", (total, made))
         return self._zeros(rows, columns) if total is None else total
@@ -194,14 +216,14 @@ class _Packing:
         if max(left, right) < 2 or 0 in (left, right):
             return self._make("product", "mul", (a, b))
         if left == 1:
-            return self._over_rows(a, b)
-        letters = ("ij", "jk", "ik") if right == 2 else ("ij", "j", "ij")
-        return self._make("product", "contract", (a, b), _letters(*letters))
+            return self._over_rows(self._wide(a, whole(self.editor.type(b).shape[0])), b)
+        if right == 2:
+            return self._make("product", "contract", (a, b), _letters("ij", "jk", "ik"))
+        columns = self._wide(b, whole(self.editor.type(a).shape[1]))
+        return self._make("product", "contract", (a, columns), _letters("ij", "j", "ij"))
 
     def _over_rows(self, vector: Read, matrix: Read) -> Read:
         """A matrix with its rows scaled."""
-        if not self.editor.type(vector).rank:
-            return self._make("product", "mul", (vector, matrix))
         return self._make("product", "contract", (vector, matrix), _letters("i", "ij", "ij"))
 
 

@@ -2,7 +2,8 @@
 
 One step of both sides, the equations as they stand and the operator's formula (ONNX, operators
 RNN, GRU, LSTM) on the packed weights, at random points in float64. What was matched by form is
-taken only where this agrees.
+taken only where this agrees. (What is outside of a step, first states, lengths and directions, is
+not compared.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rnnc.graph.ops import OPS
+from rnnc.graph.ops import OPS, TypeMismatch
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Index, Read, whole
 from rnnc.passes.activations import NDA
@@ -21,16 +22,27 @@ from rnnc.passes.roles import PEEPHOLES, ROLES, Native
 from rnnc.passes.views import Unlike
 
 TOLERANCE = 1e-9
+SPREADS = (2.0, 20.0)  # of the random numbers
 
 
 def prove(system: System, native: Native) -> None:
-    """Compare a step.
+    """Compare a step, of small numbers and of large ones.
 
-    :raises Unlike: the numbers differ.
+    :raises Unlike: the numbers differ, or the operands have not the shapes of the operator.
     """
+    try:
+        for spread in SPREADS:
+            _compare(system, native, spread)
+    except (TypeMismatch, ValueError) as error:
+        raise Unlike(
+            f"its weights are not those of the operator {native.kind}: {error}", 9
+        ) from error
+
+
+def _compare(system: System, native: Native, spread: float) -> None:
     editor = Editor(system)
     operands = packed(editor, (native,))
-    step = _Step(editor.values, native)
+    step = _Step(editor.values, native, spread)
     states = [s for s in (native.h, native.c) if s]
     wanted = [step.new(s) for s in states]
     given = {name: step.of(r) for name, r in operands.items() if name in "XWRBP"}
@@ -43,8 +55,9 @@ def prove(system: System, native: Native) -> None:
 class _Step:
     """One step of equations, whatever they read from elsewhere random."""
 
-    def __init__(self, values: Mapping[str, Value], native: Native):
+    def __init__(self, values: Mapping[str, Value], native: Native, spread: float):
         self.values = values
+        self.spread = spread
         self.native = native
         self.rng = np.random.default_rng(3)
         self.known: dict[Read, NDA] = {}
@@ -80,7 +93,7 @@ class _Step:
 
     def _random(self, v: Value) -> NDA:
         shape = tuple(whole(s) for s in v.type.shape)
-        spread = 2 / max(1, shape[-1] if len(shape) == 2 else 1) ** 0.5
+        spread = self.spread / max(1, shape[-1] if len(shape) == 2 else 1) ** 0.5
         return np.asarray((self.rng.random(shape) - 0.5) * spread)
 
 

@@ -241,9 +241,8 @@ def _mirror(system: System, a: Native, b: Native) -> bool:
         return False
     if system[a.h].axes != system[b.h].axes:
         return False
-    starts = (r.source for n in (a, b) for r in n.initial.values())
-    graph = system.graph
-    return not any(nx.has_path(graph, n.h, s) for s in starts for n in (a, b))
+    # neither may need anything of the other: as one operator it would need itself
+    return not nx.has_path(system.graph, a.h, b.h) and not nx.has_path(system.graph, b.h, a.h)
 
 
 def _inputs_of(native: Native) -> set[View]:

@@ -174,6 +174,8 @@ class Forms(Views):
             matrix, vector, transposed = parts
             rows = Rows(matrix, view.start, view.stop, transposed)
             return [Term(1.0, self.whole(vector), (rows,))]
+        if v.op == "broadcast" and not self.system[v.reads[0].source].type.rank:
+            return self.terms(self.whole(v.reads[0]))
         if v.op in ("add", "sub", "neg"):
             return self._arithmetic(view)
         if v.op == "mul" and any(not self.system.read_axes(r) for r in v.reads):

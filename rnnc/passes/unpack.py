@@ -100,7 +100,10 @@ def _part(editor: Editor, r: Read, rows: _Rows) -> Read:
     name = f"{r.source}.part"
     if value.axes and not r.at and not value.bounds:
         if value.op in ("add", "sub", "mul"):
-            cut = [_part(editor, x, rows) if editor.type(x).rank else x for x in value.reads]
+            full = value.type.shape  # what is shorter is stretched, and stays
+            cut = [
+                _part(editor, x, rows) if editor.type(x).shape == full else x for x in value.reads
+            ]
             return editor.make(name, value.op, cut, (), value.origins)
         if editor.matrix_vector(value) is not None:
             matrix, vector = value.reads

@@ -45,6 +45,15 @@ class View:
         return self.stop - self.start
 
 
+@dataclass(frozen=True)
+class Active:
+    """``function(sign * argument)``, with a sign of 1 or -1."""
+
+    function: Activation
+    argument: View
+    sign: int = 1
+
+
 @dataclass
 class Guards:
     """What ``lengths`` has put around a recurrence: the input with the lengths, and what a state
@@ -63,7 +72,7 @@ class Views:
         self.members = members
         self.states = states
         self.guards = Guards()
-        self._activations: dict[View, tuple[Activation, View] | None] = {}
+        self._activations: dict[View, Active | None] = {}
         self.cores = {self.resolved(self.whole(Read(s))): s for s in states}
 
     # ---------------------------------------------------------------- places
@@ -156,39 +165,53 @@ class Views:
 
     # ---------------------------------------------------------------- activations
 
-    def activation(self, view: View) -> tuple[Activation, View] | None:
+    def activation(self, view: View) -> Active | None:
         """The activation that makes these entries, and its argument; None where they are a sum, a
         product or nothing elementwise. (``4 * sigmoid(a) - 2`` is ``ScaledTanh``.)"""
         if view not in self._activations:
             self._activations[view] = self._activation(view)
         return self._activations[view]
 
-    def _activation(self, view: View) -> tuple[Activation, View] | None:
+    def _activation(self, view: View) -> Active | None:
         v = self.value(view)
         if not self.recurs(view) or view.read.at or v.op not in MAPS:
             return None
         arithmetic = v.op in ARITHMETIC
-        if arithmetic and not any(self.system[r.source].op == "constant" for r in v.reads):
+        numbers = any(self.system[r.source].op == "constant" for r in v.reads)
+        if arithmetic and not numbers and v.op != "neg":
             return None
-        best: tuple[Activation, View] | None = None
+        best: Active | None = None
         below = self._below(view)
         ruled_out = set()
         if arithmetic:  # 1 - sigmoid(-a) is the complement of a gate and no other gate
-            gates = any(self.value(b).op == "sigmoid" for b in below)
-            ruled_out = {"Affine", "Sigmoid"} if gates else {"Affine"}
+            ruled_out = {"Affine", "Sigmoid"} if self._within_sigmoid(view) else {"Affine"}
         for argument in below:
-            found = self.activation_in(view, argument)
-            if found is None or found.name in ruled_out:
-                continue
-            best = found, argument
-            if found.alpha is None:
-                break  # else further in may be what its constants are meant for
+            for sign in (1, -1):
+                f = self.activation_in(view, argument, sign)
+                if f is None or f.name in ruled_out:
+                    continue
+                if f.alpha is None:
+                    return Active(f, argument, sign)
+                if sign > 0 and v.op != "neg":
+                    best = Active(f, argument, 1)  # further in may be what its constants are for
         return best
 
-    def activation_in(self, view: View, argument: View) -> Activation | None:
-        """The activation that makes these entries of that argument; None if none does."""
+    def _within_sigmoid(self, view: View) -> bool:
+        """Whether entries are a sigmoid, times a number and with one added."""
+        while self.value(view).op in ARITHMETIC:
+            inner = [o for o in self._operands(view) if self.value(o).op != "constant"]
+            if len(inner) != 1 or inner[0].read.at:
+                return False
+            view = inner[0]
+        return self.value(view).op == "sigmoid"
+
+    def activation_in(self, view: View, argument: View, sign: int = 1) -> Activation | None:
+        """The activation that makes these entries of that argument (times ``sign``); None if none
+        does."""
         function = self._function(view, argument)
-        return None if function is None else activation_of(function)
+        if function is None:
+            return None
+        return activation_of(function if sign > 0 else lambda x: function(-x))
 
     def _operands(self, view: View) -> list[View]:
         """What these entries of an elementwise result are made of."""
@@ -237,9 +260,9 @@ class Views:
 
     def part(self, r: Read, view: View) -> View:
         """The entries of an operand that these entries of an elementwise result are made of."""
-        if not self.system[r.source].type.rank:
-            return self.whole(r)
-        return View(r, view.start, view.stop)
+        own = self.whole(r)
+        stretched = own.size == 1 or not self.system[r.source].type.rank
+        return own if stretched else View(r, view.start, view.stop)
 
     # ---------------------------------------------------------------- words
 
