@@ -17,7 +17,6 @@ from functools import cache, partial
 from typing import Literal
 
 from rnnc.graph.build import build
-from rnnc.graph.cycles import recurrences
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
@@ -33,7 +32,6 @@ from rnnc.passes.lengths import lengths
 from rnnc.passes.lerp import lerp
 from rnnc.passes.limits import oversized
 from rnnc.passes.linear import linear
-from rnnc.passes.linear import verdicts as linear_verdicts
 from rnnc.passes.mode import (
     evaluating,
     giving,
@@ -46,7 +44,7 @@ from rnnc.passes.mode import (
 )
 from rnnc.passes.plan import Plan
 from rnnc.passes.recognise import TARGETS, recognise
-from rnnc.passes.recognise import verdicts as operator_verdicts
+from rnnc.passes.reshaped import reshaped
 from rnnc.passes.retime import retime
 from rnnc.passes.rows import live_rows
 from rnnc.passes.schedule import schedule
@@ -265,52 +263,6 @@ def forms(options: Options) -> list[Pass]:
     return [*chosen, linear, simplify, *LEAN[options.backend]]
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What became of a recurrence of a rolled system, in words; ``settled`` where it is no plain
-    loop any more."""
-
-    members: frozenset[str]
-    lines: tuple[str, ...]
-    settled: bool
-
-
-def decisions(system: System, options: Options) -> list[Decision]:
-    """What ``forms`` makes of each recurrence of a rolled system, and why."""
-    if options.plain_loops or options.memory == "low":
-        return []
-    operators = _operators(system, options)
-    out: list[Decision] = []
-    for v in linear_verdicts(system):
-        members = v.recurrence.members
-        kind, told = operators.get(members, ("", ""))
-        if kind:
-            lines = (f"form: the operator {kind}", f"what decided it: {told}")
-        elif v.states:
-            states = " and ".join(f"`{s}`" for s in v.states)
-            lines = (
-                "form: in blocks of steps side by side",
-                f"what decided it: {states} {'are' if len(v.states) > 1 else 'is'} linear in the "
-                "step before, with factors that do not recur and are at most 1",
-            )
-        else:
-            lines = (told and f"no operator: {told}", f"not in blocks: {v.reason}")
-        out.append(Decision(members, tuple(filter(None, lines)), bool(kind or v.states)))
-    return out
-
-
-def _operators(system: System, options: Options) -> dict[frozenset[str], tuple[str, str]]:
-    """For each recurrence, by its members: the operator that it is, if it is one, and why."""
-    if options.backend != "onnx" or options.mode in ("grad", "train"):
-        return {}
-    if options.target is None:
-        return {r.members: ("", "onnxruntime has none of float64") for r in recurrences(system)}
-    return {
-        v.recurrence.members: (v.native.kind if v.native else "", v.reason)
-        for v in operator_verdicts(system, options.target)
-    }
-
-
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
     """The gradient equations of a system, to be read: nothing hoisted, nothing fused.
 
@@ -448,7 +400,8 @@ def planned(system: System, options: Options) -> Plan:
     if options.memory not in MEMORY:
         raise UsageError(f"no memory {options.memory!r}; there are: {', '.join(MEMORY)}")
     if options.memory == "normal":
-        return schedule(system)
+        plan = schedule(system)
+        return reshaped(plan) if options.backend == "onnx" else plan
     if options.mode not in LEARNING:
         raise UsageError(f"memory low is for the modes {' and '.join(LEARNING)}")
     if options.unroll is not None:

@@ -23,6 +23,7 @@ SEE_EVERYTHING = {
     "bench",
     "draft",
     "compiler",
+    "decisions",
     "cli",
     "flow",
     "flow_plot",

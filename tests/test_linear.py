@@ -95,8 +95,6 @@ def test_cells_of_the_library(name: str, states: list[tuple[str, ...]]) -> None:
         "h[t] = tanh(y[t]) * (h[t-1] - x[t]) / 2",
         "h[t] = exp(-softplus(y[t])) * h[t-1] + x[t]",
         "h[t] = exp(-exp(a)) * h[t-1] + x[t]",
-        "h[t] = where(y[t] > 0, h[t-1], x[t])",  # latched
-        "h[t] = where(t == 1, x[t], 0.5 * h[t-1])",
         "h[0] = a\nh[t] = sigmoid(y[t]) * h[t-1]",
         "h[T+1] = a\nh[t] = sigmoid(y[t]) * h[t+1] + x[t]",
         "h[t] = sigmoid(c) * h[t-1] + x[t]",
@@ -138,6 +136,8 @@ def test_forms(equations: str) -> None:
         ("h[t] = 0.5 * h[t-1] * h[t-1] + x[t]", "`h` multiplies what recurs with what recurs"),
         ("h[t] = x[t] / h[t-1]", "`h` divides by what recurs"),
         ("h[t] = where(h[t-1] > 0, x[t], 0.5 * h[t-1])", "`h` chooses by what recurs"),
+        ("h[t] = where(y[t] > 0, h[t-1], x[t])", "`h` drops what it was by a where"),
+        ("h[t] = where(y[t] > 0, 0, h[t-1] + log(x[t]))", "`h` drops what it was by a where"),
         ("h[t] = 0.5 * h[t-2] + x[t]", "`h` is read further away than one step"),
         ("S[t] = 0.5 * S[t-1] + outer(x[t], y[t])\nh[t] = S[t] x[t]",
          "`S` is [3, 3], no number and no vector"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import rnnc
 from rnnc import compiler
 from rnnc.compiler import Options
+from rnnc.decisions import decisions
 from rnnc.passes import recognise, roles
 from rnnc.passes.activations import Activation, activation_of
 from rnnc.passes.recognise import verdicts
@@ -439,7 +440,7 @@ def test_outputs() -> None:
     assert gates(x=np.zeros((1, 2, 3), np.float32)).keys() == {"f", "i"}
     with pytest.raises(UsageError, match="LSTM computes no forget that it could give"):
         spec.compile("onnx", outputs=("forget",))
-    with pytest.raises(UsageError, match="computes no x"):
+    with pytest.raises(UsageError, match="x is an input of LSTM"):
         spec.compile("onnx", outputs=("x",))
 
 
@@ -570,3 +571,36 @@ output h
 def test_however_it_is_written(text: str) -> None:
     spec = rnnc.parse(text)
     assert agrees(spec).keys() <= {"GRU", "LSTM"}
+
+
+# ---------------------------------------------------------------- told
+
+
+def told(spec: rnnc.Spec, **options: object) -> list[str]:
+    made = Options(**{"target": "cpu", **options})  # type: ignore[arg-type]
+    return [line for d in decisions(compiler.rolled(spec.bound, made), made) for line in d.lines]
+
+
+def test_what_decided_is_told() -> None:
+    (form, why) = told(rnnc.parse(HEAD + GRU))
+    assert form == "form: the operator GRU"
+    assert why.startswith("what decided it: z = `z[t]`, r = `r[t]`, n = `g[t]`")
+    assert told(rnnc.parse(HEAD + GRU), target=None) == [
+        "no operator: onnxruntime has none of float64"
+    ]
+    assert told(rnnc.parse(HEAD + GRU), plain_loops=True) == [
+        "a loop, as plain loops were asked for"
+    ]
+    assert told(rnnc.parse(HEAD + GRU), mode="grad") == []
+    assert told(rnnc.load("MinGRU"))[0].startswith("form: in blocks of steps side by side")
+    (near,) = told(rnnc.parse(HEAD + "h[t] = p * h[t-1] + W_a x[t]\noutput h"), target=None,
+                   backend="numpy")  # fmt: skip
+    assert "keeps `p` from being larger than 1" in near
+
+
+def test_a_sigmoid_by_its_definition() -> None:
+    """It is the operator's gate, and in a loop one operation of stacked gates."""
+    text = HEAD + GRU.replace("sigmoid(W_a x[t] + U_a h[t-1] + b_a)",
+                              "1 / (1 + exp(-(W_a x[t] + U_a h[t-1] + b_a)))")  # fmt: skip
+    assert agrees(rnnc.parse(text)) == {"GRU": 1}
+    assert agrees(rnnc.parse(text.replace("exp(-(", "exp(-1 * (")))["GRU"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,9 @@ def bench(
     from rnnc.bench.timing import describe_machine, limited, measure
 
     lengths = _lengths(steps)
+    processors = os.cpu_count() or 1
+    if threads > processors:
+        raise UsageError(f"--threads {threads}: this machine has {processors} processors")
     if "numpy" in sys.modules:
         say("note", "NumPy was loaded before, and keeps the number of its threads")
     with limited(threads):  # before anything that computes is imported
@@ -93,7 +97,7 @@ def bench(
         spec = load_spec(file, model, sizes)
         cases = [
             case(spec, mode, batch=batch, steps=lengths, dtype=dtype, threads=threads, seed=seed)
-            for mode in modes or _modes(spec)
+            for mode in dict.fromkeys(modes) or _modes(spec)
         ]
         report = _Report(describe_machine(PACKAGES))
         for one in cases:

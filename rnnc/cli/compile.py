@@ -153,6 +153,8 @@ def compile_(
         "clip": clip,
         "top_k": top_k,
     }
+    if outputs and not options["outputs"]:
+        raise UsageError("--outputs names values of the spec, such as --outputs h")
     _check_mode(mode, options)
     from rnnc.train.checkpoint import metadata_of, vocabulary_in
 

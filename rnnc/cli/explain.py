@@ -11,6 +11,7 @@ from rnnc.api import Spec
 from rnnc.cli.common import plural
 from rnnc.cli.segments import loops_of, segment_lines
 from rnnc.compiler import Options
+from rnnc.decisions import decisions
 from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
@@ -40,7 +41,7 @@ def explanation(spec: Spec, options: Options) -> str:
     if not found:
         return f"{spec.name} has no recurrence: everything is computed for all steps at once."
     left = list(loops_of(plan))
-    verdicts = compiler.decisions(rolled, options)
+    verdicts = decisions(rolled, options)
     gradients = mode in ("grad", "train")
     low = options.memory == "low"
     lines: list[str] = []
@@ -58,8 +59,12 @@ def explanation(spec: Spec, options: Options) -> str:
         ]  # fmt: skip
         left = [pair for pair in left if pair not in loops]
         mine = [d for d in verdicts if origins & _origins(rolled[m].origins for m in d.members)]
-        for decision in mine:
-            lines += [f"  {line}" for line in decision.lines]
+        for decision in sorted(mine, key=lambda d: d.forward != r.forward):
+            if gradients and decision.lines:
+                back = decision.forward != r.forward
+                lines.append(f"  {'their gradients' if back else 'the values'}, "
+                             f"{'forward' if decision.forward else 'backward'}:")  # fmt: skip
+            lines += [f"  {'  ' if gradients else ''}{line}" for line in decision.lines]
         told: set[str] = set()
         for loop, around in loops:
             way = _way(r, loop) if gradients else "form:"

@@ -140,13 +140,12 @@ def _text(spec: Spec, stage: str, mode: str | None, unroll: Counts | None, backe
     from rnnc import compiler
     from rnnc.graph.show import show_system
     from rnnc.passes.plan import show_plan
-    from rnnc.passes.schedule import schedule
 
     options = compile_options(mode or "predict", unroll, stage if stage in BACKENDS else backend)
     final = compiler.final(spec.bound, options)
     if stage == "final":
         return show_system(final)
-    plan = schedule(final)
+    plan = compiler.planned(final, options)
     if stage == "plan":
         return show_plan(plan)
     if stage == "numpy":

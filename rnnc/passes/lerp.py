@@ -45,14 +45,14 @@ def _rewrite(editor: Editor, value: Value, members: frozenset[str]) -> None:
             continue
         gate, start = found
         low, high = ranges.of(gate)
-        if start.source != value.name or low < 0 or high > 1:
+        if low < 0 or high > 1:
             continue
         for added in terms:
             end = _times(editor, added, gate)
             if (
                 end is None
                 or added is kept
-                or ranges.size(end) == math.inf
+                or not _bounded(ranges, value, start, end)
                 or not editor.type(start) == editor.type(end) == value.type
             ):
                 continue
@@ -60,6 +60,12 @@ def _rewrite(editor: Editor, value: Value, members: frozenset[str]) -> None:
             step = editor.make(f"{value.name}.part", "mul", (gate, way), (), value.origins)
             editor.redefine(value.name, start, [Term(1, step)])
             return
+
+
+def _bounded(ranges: Ranges, value: Value, *ends: Read) -> bool:
+    """Whether one of the ends is the value itself, before, and the other bounded."""
+    others = [r for r in ends if r.source != value.name]
+    return len(others) == 1 and ranges.size(others[0]) < math.inf
 
 
 def _kept(editor: Editor, term: Term, members: frozenset[str]) -> tuple[Read, Read] | None:

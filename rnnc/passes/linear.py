@@ -41,11 +41,13 @@ Matrix = Sequence[Sequence[Read]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a recurrence: a scan of ``states``, or a loop for this ``reason``."""
+    """What became of a recurrence: a scan of ``states``, or a loop for this ``reason``; ``nearly``
+    if it is linear, and numbers are in the way and not its form."""
 
     recurrence: Recurrence
     states: tuple[str, ...] = ()
     reason: str = ""
+    nearly: bool = False
 
 
 def linear(system: System) -> System:
@@ -72,15 +74,17 @@ class _Scans(Terms):
         return tuple(self._verdict(r) for r in recurrences(self.system))
 
     def _verdict(self, recurrence: Recurrence) -> Verdict:
+        nearly = False
         try:
             forms = Forms(self, recurrence)
             rows = [forms.of(s) for s in forms.states]
+            nearly = True
             self._check_states(forms.states)
             firsts = [forms.first(s) or self.number(0.0) for s in forms.states]
             matrix = [[self._factor(row, s) for s in forms.states] for row in rows]
             self._check_size(forms.states, matrix)
         except NotAffine as reason:
-            return Verdict(recurrence, (), str(reason))
+            return Verdict(recurrence, (), str(reason), nearly)
         rests = [self._full(self.system[forms.states[0]], row.rest) for row in rows]
         reads = [*(r for row in matrix for r in row), *rests, *firsts]
         self._replace(forms, reads)

@@ -25,6 +25,9 @@ def giving(system: System, names: Iterable[str]) -> System:
     given = {v.name for op in ("input", "target", "param") for v in system.leaves(op)}
     known = [n for n in system.values if not is_temporary(n) and n not in given]
     for name in wanted:
+        if name in given:
+            what = {"param": "a parameter"}.get(system[name].op, "an input")
+            raise UsageError(f"{name} is {what} of {system.name}, and nothing that it computes")
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it computes {', '.join(known[:12])}"

@@ -162,6 +162,24 @@ def _div(w: Rewriter, v: Value) -> Result:
     return _whole(w, v, 0) if _are(w, v, 1, 1) else None
 
 
+def _logistic(w: Rewriter, v: Value) -> Result:
+    """``1 / (1 + exp(-a))`` is the sigmoid, which does not overflow."""
+    below = _within(w, v, 1, "add")
+    if not _is(w, v, 0, 1) or below is None or v.reads[1].at or not w.fills(v, 1):
+        return None
+    for i in (0, 1):
+        power = w.get(below.reads[1 - i].source)
+        if not _is(w, below, i, 1) or power is None or power.op != "exp" or below.reads[1 - i].at:
+            continue
+        minus = w.get(power.reads[0].source)
+        if minus is None or power.reads[0].at or power.type != v.type:
+            continue
+        if minus.op == "neg":
+            return replace(v, op="sigmoid", reads=(minus.reads[0],))
+        return replace(v, op="sigmoid", reads=(w.new(v, "neg", power.reads[0]),))
+    return None
+
+
 def _pow(w: Rewriter, v: Value) -> Result:
     if _is(w, v, 1, 1):
         return _whole(w, v, 0)
@@ -367,7 +385,7 @@ for _op, _rules in {
     "add": (_add, _common_factor),
     "sub": (_sub, _flag_error, _common_factor),
     "mul": (_mul, _undo, _sign_outwards, _constant_factors),
-    "div": (_div, _undo, _sign_outwards),
+    "div": (_div, _logistic, _undo, _sign_outwards),
     "pow": (_pow,),
     "neg": (_neg, _constant_factors),
     "where": (_where,),
