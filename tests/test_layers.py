@@ -61,6 +61,7 @@ SHARED = {
     "rnnc.passes.segments",
     "rnnc.passes.sweeps",
     "rnnc.passes.levels",
+    "rnnc.passes.mixtures",
     "rnnc.passes.moves",
     "rnnc.passes.proof",
     "rnnc.passes.reaxed",

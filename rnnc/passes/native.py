@@ -16,24 +16,30 @@ there is a gate that a constant bias holds open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from rnnc.graph.cycles import Recurrence
-from rnnc.graph.ops import OPS
 from rnnc.graph.system import System
 from rnnc.graph.types import BATCH, FIRST, LAST, Index, Read, whole
-from rnnc.passes.activations import IDENTITY, NDA, Activation
+from rnnc.passes.activations import IDENTITY, Activation
+from rnnc.passes.mixtures import (
+    OPEN_GATE,
+    Gate,
+    candidates,
+    factors_of,
+    gates_below,
+    same,
+    sampled,
+)
 from rnnc.passes.roles import Native, Rowset, an
 from rnnc.passes.sums import ONE, Forms, Rows, Source, State, Term
-from rnnc.passes.views import ARITHMETIC, Active, Unlike, View, number_of
+from rnnc.passes.views import Active, Unlike, View
 
 OPEN = (100.0, 1.0)  # arguments at which activations are 1: σ(100) is, in float32 as in float64
-
-Sample = Callable[[View], NDA]
 
 
 def match(system: System, recurrence: Recurrence) -> Native:
@@ -42,22 +48,6 @@ def match(system: System, recurrence: Recurrence) -> Native:
     :raises Unlike: it is none; the reason names what prevents it.
     """
     return _Match(system, recurrence).run()
-
-
-@dataclass(frozen=True)
-class _Gate:
-    """An activation of the recurrence as a factor: itself, or what it lacks to 1."""
-
-    view: View | None  # None: no gate, which is a gate that is open
-    complement: bool = False
-
-    def value(self, at: Sample) -> NDA:
-        if self.view is None:
-            return np.ones(1)
-        return 1 - at(self.view) if self.complement else at(self.view)
-
-
-_OPEN_GATE = _Gate(None)
 
 
 class _Match:
@@ -117,19 +107,19 @@ class _Match:
         if found is not None:
             rows = self._gate_rows(self._argument(top), h, "RNN")
             return self._native("RNN", h, None, (found.function,), {"h": rows}, {"h": top})
-        if not self._gates_below(top):  # no activation at all: the identity is one
+        if not gates_below(self.forms, top):  # no activation at all: the identity is one
             rows = self._gate_rows(forms.expanded(top), h, "RNN")
             return self._native("RNN", h, None, (IDENTITY,), {"h": rows}, {"h": top})
         return self._gru(h, top)
 
     def _gru(self, h: str, top: View) -> Native:
-        atoms = self._gates_below(top)
+        atoms = gates_below(self.forms, top)
         found = None
-        mixture, at = self._sampled(top)
+        mixture, at = sampled(self.forms, top)
         old = at(self._last(h))
-        for z, (n, sign) in product(self._factors(atoms), self._candidates(atoms)):
+        for z, (n, sign) in product(factors_of(self.forms, atoms), candidates(self.forms, atoms)):
             share = z.value(at)
-            if z.view != n and _same(mixture, (1 - share) * sign * at(n) + share * old):
+            if z.view != n and same(mixture, (1 - share) * sign * at(n) + share * old):
                 found = z, n, sign
                 break
         if found is None:
@@ -146,7 +136,7 @@ class _Match:
         if len(resets) > 1:
             raise Unlike(f"{self._named(n)} is reset by several gates", 3)
         after = False
-        reset = _OPEN_GATE
+        reset = OPEN_GATE
         if resets:
             (r,) = resets
             if self._activation(r) != gates:
@@ -162,7 +152,7 @@ class _Match:
         native.after = after
         return native
 
-    def _reset(self, terms: Sequence[Term], r: View, n: View) -> tuple[list[Term], _Gate, bool]:
+    def _reset(self, terms: Sequence[Term], r: View, n: View) -> tuple[list[Term], Gate, bool]:
         """The candidate's terms with the reset gate taken out (those inside it have the mark of
         ``outer``), the gate, and whether it stands after the product."""
         whole_ = frozenset((r,))
@@ -190,7 +180,7 @@ class _Match:
             inside = [replace(t, scale=-t.scale) for t in inside]
         mark = frozenset() if before else whole_
         inside = [replace(t, inner=frozenset(), outer=mark) for t in inside]
-        return [*plain, *inside], _Gate(r, complement), not before
+        return [*plain, *inside], Gate(r, complement), not before
 
     # ---------------------------------------------------------------- two states
 
@@ -198,15 +188,15 @@ class _Match:
         forms = self.forms
         top, cell = (forms.resolved(forms.whole(Read(x))) for x in (h, c))
         shown, output, last = self._output(h, top, c, cell)
-        atoms = self._gates_below(cell)
+        atoms = gates_below(self.forms, cell)
         found = None
-        factors = [*self._factors(atoms), _OPEN_GATE]
-        mixture, at = self._sampled(cell)
+        factors = [*factors_of(self.forms, atoms), OPEN_GATE]
+        mixture, at = sampled(self.forms, cell)
         old = at(self._last(c))
-        for (g, sign), i, f in product(self._candidates(atoms), factors, factors):
+        for (g, sign), i, f in product(candidates(self.forms, atoms), factors, factors):
             if g in (i.view, f.view) or (i.view is None and f.view is None):
                 continue
-            if _same(mixture, i.value(at) * sign * at(g) + f.value(at) * old):
+            if same(mixture, i.value(at) * sign * at(g) + f.value(at) * old):
                 found = g, sign, i, f
                 break
         if found is None:
@@ -229,49 +219,21 @@ class _Match:
 
     def _output(
         self, h: str, top: View, c: str, cell: View
-    ) -> tuple[Activation, _Gate, View | None]:
+    ) -> tuple[Activation, Gate, View | None]:
         """What of the cell is shown: the activation, the gate, and the value of h(c)."""
         now = self.forms.whole(Read(c))
         cells = {cell, now}
-        atoms = self._gates_below(top, cells)
+        atoms = gates_below(self.forms, top, cells)
         of_cell = {a: f for a in atoms if (f := self.forms.activation_in(a, cell)) is not None}
         gates = [a for a in atoms if a not in of_cell]
-        mixture, at = self._sampled(top, cells)
-        for o in [*self._factors(gates), _OPEN_GATE]:
+        mixture, at = sampled(self.forms, top, cells)
+        for o in [*factors_of(self.forms, gates), OPEN_GATE]:
             for a, activation in (*of_cell.items(), (now, IDENTITY)):
-                if _same(mixture, o.value(at) * at(a)):
+                if same(mixture, o.value(at) * at(a)):
                     return activation, o, a if a in of_cell else None
         raise Unlike(f"{self.forms.quoted(h)} is no o * tanh({c}) of a gate o", 1)
 
-    # ---------------------------------------------------------------- mixtures, by numbers
-
-    def _gates_below(self, top: View, stop: set[View] | None = None) -> list[View]:
-        """The activations that entries are mixed of, by sums and products alone."""
-        found: dict[View, None] = {}
-        seen: set[View] = set()
-        todo = [top]
-        while todo:
-            view = self.forms.resolved(todo.pop())
-            if view in seen or view in (stop or ()) or view.read.at:
-                continue
-            seen.add(view)
-            v = self.system[view.read.source]
-            if not self.forms.recurs(view):
-                continue
-            if self.forms.activation(view) is not None:
-                found[view] = None
-            elif v.op in ARITHMETIC:
-                todo += [self.forms.part(r, view) for r in v.reads]
-        return list(found)
-
-    def _factors(self, atoms: Sequence[View]) -> list[_Gate]:
-        """Gates that may be factors: each activation, and its complement where that is one."""
-        out = [_Gate(a) for a in atoms]
-        return out + [_Gate(a, True) for a in atoms if self._activation(a).mirrored]
-
-    def _candidates(self, atoms: Sequence[View]) -> list[tuple[View, int]]:
-        """Candidates with their signs: -tanh(a) is tanh(-a)."""
-        return [(a, 1) for a in atoms] + [(a, -1) for a in atoms if self._activation(a).odd]
+    # ---------------------------------------------------------------- activations, states
 
     def _active(self, view: View) -> Active:
         found = self.forms.activation(view)
@@ -292,36 +254,6 @@ class _Match:
         step = Index(self.axis, -1 if self.forward else 1)
         return self.forms.whole(Read(state, ((self.axis, step),)))
 
-    def _sampled(self, top: View, given: Collection[View] = ()) -> tuple[NDA, Sample]:
-        """Entries as a mixture of random numbers, and the number that each of its parts has:
-        activations, old states, what does not recur, and what is ``given``."""
-        rng = np.random.default_rng(5)
-        forms = self.forms
-        known: dict[View, NDA] = {forms.resolved(x): rng.random(8) for x in given}
-        drawn: dict[tuple[Activation, View], NDA] = {}  # σ(a) and σ(-a) go together
-
-        def at(view: View) -> NDA:
-            view = forms.resolved(view)
-            if view not in known:
-                known[view] = made(view)
-            return known[view]
-
-        def made(view: View) -> NDA:
-            v = self.system[view.read.source]
-            if (number := number_of(v)) is not None:
-                return np.asarray(number)
-            if (active := forms.activation(view)) is not None:
-                key = active.function, forms.resolved(active.argument)
-                positive = drawn.setdefault(key, rng.random(8))
-                return positive if active.sign > 0 else active.function.turned(positive)
-            if not forms.recurs(view) or view.read.at or v.op not in ARITHMETIC:
-                return rng.random(8)
-            compute = OPS[v.op].compute
-            assert compute is not None
-            return compute([at(forms.part(r, view)) for r in v.reads], dict(v.attrs))
-
-        return at(top), at
-
     # ---------------------------------------------------------------- rows of weights
 
     def _opening(self, f: Activation) -> float:
@@ -332,7 +264,7 @@ class _Match:
         raise Unlike(f"no bias holds a missing gate of {f.name} open", 4)
 
     def _rows_of(
-        self, gate: _Gate, f: Activation, h: str, kind: str, c: str | None = None, role: str = ""
+        self, gate: Gate, f: Activation, h: str, kind: str, c: str | None = None, role: str = ""
     ) -> Rowset:
         if gate.view is None:
             return Rowset(constant=self._opening(f))
@@ -444,7 +376,3 @@ class _Match:
                 f"{name} is added to the gates as it is; the operator adds inputs through "
                 "matrices only, and identity matrices for it would cost more than a loop", 5,
             )  # fmt: skip
-
-
-def _same(a: NDA, b: NDA) -> bool:
-    return bool(np.allclose(a, b, 1e-12, 1e-12))
