@@ -339,6 +339,8 @@ def test_functions_that_are_no_activations() -> None:
 
 MISSES = {
     "z and h": (changed(GRU, h="(1 - z[t]) * g[t] + z[t] * g[t-1]"), "`h[t]` is no o * tanh(g)"),
+    "a gate of the input alone": (
+        changed(GRU, z="sigmoid(W_a x[t] + b_a)"), "`z[t]` does not read `h[t-1]`"),
     "a full peephole": (
         changed(LSTM, f="sigmoid(W_a x[t] + U_b c[t-1] + b_a)"),
         "`f[t]` reads `c[t-1]` through a full matrix"),

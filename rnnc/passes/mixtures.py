@@ -37,6 +37,17 @@ OPEN_GATE = Gate(None)
 
 def gates_below(forms: Forms, top: View, stop: Collection[View] = ()) -> list[View]:
     """The activations that entries are mixed of, by sums and products alone."""
+    return [v for v in _parts(forms, top, stop) if forms.activation(v) is not None]
+
+
+def fixed_below(forms: Forms, top: View) -> list[View]:
+    """What does not recur and varies from step to step, of all that entries are mixed of."""
+    parts = (v for v in _parts(forms, top, ()) if not forms.recurs(v))
+    return [v for v in parts if forms.axis in forms.value(v).axes]
+
+
+def _parts(forms: Forms, top: View, stop: Collection[View]) -> list[View]:
+    """All that entries are mixed of."""
     found: dict[View, None] = {}
     seen: set[View] = set()
     todo = [top]
@@ -45,13 +56,11 @@ def gates_below(forms: Forms, top: View, stop: Collection[View] = ()) -> list[Vi
         if view in seen or view in stop or view.read.at:
             continue
         seen.add(view)
-        v = forms.system[view.read.source]
-        if not forms.recurs(view):
-            continue
-        if forms.activation(view) is not None:
-            found[view] = None
-        elif v.op in ARITHMETIC:
+        v = forms.value(view)
+        if forms.recurs(view) and forms.activation(view) is None and v.op in ARITHMETIC:
             todo += [forms.part(r, view) for r in v.reads]
+        else:
+            found[view] = None
     return list(found)
 
 

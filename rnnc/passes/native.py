@@ -31,6 +31,7 @@ from rnnc.passes.mixtures import (
     Gate,
     candidates,
     factors_of,
+    fixed_below,
     gates_below,
     same,
     sampled,
@@ -123,6 +124,12 @@ class _Match:
                 found = z, n, sign
                 break
         if found is None:
+            for part in fixed_below(self.forms, top):
+                name, whole_ = self._named(part), self.forms.quoted(h)
+                raise Unlike(
+                    f"{f'a part of {whole_}' if name == whole_ else name} does not read "
+                    f"`{h}[{self._step(State(h))}]`, as the operator's gates and candidate do", 2,
+                )  # fmt: skip
             raise Unlike(
                 f"{self.forms.quoted(h)} is no (1 - z) * n + z * {h} of a gate z and a candidate n",
                 2,

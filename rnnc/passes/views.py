@@ -268,8 +268,9 @@ class Views:
 
     def named(self, view: View) -> str:
         """Entries as the spec calls them: by the value that they are, if there is one."""
+        recurs = self.recurs(view)
         for name in self.system.values:
-            if name in self.members and owner_of(name) == name:
+            if (name in self.members) == recurs and owner_of(name) == name:
                 shape = self.system[name].type.shape
                 if len(shape) == 1 and self.resolved(View(Read(name), 0, whole(shape[0]))) == view:
                     return self.quoted(name)
