@@ -19,7 +19,7 @@ from rnnc.source import Diagnostic
 from tests.documents import BLOCKS, text_of
 from tests.papers_typeset import PAPERS
 
-EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "25"))
 SPEC = "model M\ninput x[t] : [3]\nparam W : [3, 3], b : [3]\n"
 
 

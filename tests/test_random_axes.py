@@ -21,7 +21,7 @@ import rnnc
 from rnnc.testing import assert_all_agree, assert_gradients_agree, check_gradients
 from tests.unread import without_unread
 
-EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "24"))
+EXAMPLES = int(os.environ.get("RNNC_EXAMPLES", "14"))
 
 HEADER = """\
 model Random
