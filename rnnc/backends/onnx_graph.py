@@ -7,7 +7,6 @@ outside of it stays outside, and its body captures outer arrays by name.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -29,7 +28,7 @@ from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat, uses_of
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -83,7 +82,8 @@ class _Model:
             self.graph_inputs += plan.params
         else:
             self._store(weights)
-        self.uses = _uses(plan)
+        self.uses = uses_of(plan.statements())
+        self.uses.update(port.array for port in plan.outputs)
         self.operators = Operators()
         # what the stored weights alone decide, and no output is
         setup = () if weights is None else flat(plan.setup)
@@ -341,18 +341,6 @@ class _Model:
         w = self.w
         zero, one = w.const(0, "index"), w.const(1, "index")
         return w.outside("Range", [zero, w.length(axis), one])
-
-
-def _uses(plan: Plan) -> Counter[str]:
-    """How often each array is read."""
-    uses = Counter(port.array for port in plan.outputs)
-    for s in flat(plan.statements()):
-        if isinstance(s, Compute):
-            uses.update(s.args)
-            continue
-        uses.update(a for c in s.carried for a in (c.initial, c.next))
-        uses.update(a for _, a in (*s.scanned, *s.collected))
-    return uses
 
 
 def _splits(block: Sequence[Statement]) -> dict[str, Sequence[Compute]]:

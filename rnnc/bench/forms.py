@@ -159,16 +159,17 @@ class Case:
         if self.mode == "train":
             return None
         arrays = {p.name: self.data[p.name] for p in self.plan.inputs}
+        found: Call
         if self.mode != "grad":
             found = library.outputs_of(self.plan, self.weights, arrays, self.dtype, **options)
-            return found  # type: ignore[no-any-return]
+            return found
         if any(v.op == "stop_gradient" for v in self.spec.bound.values.values()):
             return None
         seeds = {
             name.removeprefix(GRADIENT): a for name, a in self.data.items() if name not in arrays
         }
         found = library.gradients_of(self.plan, self.weights, arrays, self.dtype, seeds, **options)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def module(self) -> Call | None:
         """nn.LSTM, nn.GRU or nn.RNN; None where the model is none of them, and nothing else."""

@@ -26,7 +26,8 @@ def outputs_of(
     function = jax.jit(lambda prepared, given: run(prepared, {**given, **lengths}))
 
     def call() -> Arrays:
-        return jax.block_until_ready(function(prepared, given))  # type: ignore[no-any-return]
+        out: Arrays = jax.block_until_ready(function(prepared, given))
+        return out
 
     return call
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnc.graph.ops import UNARY_REAL
+
 NDA = NDArray[Any]
 Function = Callable[[NDA], NDA]
 
@@ -52,16 +54,11 @@ class Activation:
         return _FORMS[self.name](np.asarray(x, np.float64), self.alpha or 0.0, self.beta or 0.0)
 
 
-def _sigmoid(x: NDA) -> NDA:
-    e = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
-
-
 _FORMS: dict[str, Callable[[NDA, float, float], NDA]] = {
-    "Sigmoid": lambda x, a, b: _sigmoid(x),
-    "Tanh": lambda x, a, b: np.tanh(x),
-    "Relu": lambda x, a, b: np.maximum(x, 0),
-    "Softplus": lambda x, a, b: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    "Sigmoid": lambda x, a, b: UNARY_REAL["sigmoid"](x),
+    "Tanh": lambda x, a, b: UNARY_REAL["tanh"](x),
+    "Relu": lambda x, a, b: UNARY_REAL["relu"](x),
+    "Softplus": lambda x, a, b: UNARY_REAL["softplus"](x),
     "Softsign": lambda x, a, b: x / (1 + np.abs(x)),
     "Affine": lambda x, a, b: a * x + b,
     "LeakyRelu": lambda x, a, b: np.where(x >= 0, x, a * x),

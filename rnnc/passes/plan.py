@@ -6,6 +6,7 @@ its dimensions are, and lists statements that backends only have to write down.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -187,6 +188,18 @@ def reads_of(statements: Iterable[Statement]) -> set[str]:
             out |= {c.initial for c in s.carried} | {c.next for c in s.carried}
             out |= {outer for _, outer in s.scanned} | {inner for _, inner in s.collected}
     return out
+
+
+def uses_of(statements: Iterable[Statement]) -> Counter[str]:
+    """How often each array is read, also inside of loops."""
+    uses: Counter[str] = Counter()
+    for s in flat(statements):
+        if isinstance(s, Compute):
+            uses.update(s.args)
+            continue
+        uses.update(a for c in s.carried for a in (c.initial, c.next))
+        uses.update(a for _, a in (*s.scanned, *s.collected))
+    return uses
 
 
 def results_of(statement: Statement) -> list[str]:

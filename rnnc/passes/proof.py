@@ -31,18 +31,20 @@ def prove(system: System, native: Native) -> None:
     :raises Unlike: the numbers differ, or the operands have not the shapes of the operator.
     """
     try:
+        editor = Editor(system)
+        operands = packed(editor, (native,))
         for spread in SPREADS:
-            _compare(system, native, spread)
+            _compare(editor.values, native, operands, spread)
     except (TypeMismatch, ValueError) as error:
         raise Unlike(
             f"its weights are not those of the operator {native.kind}: {error}", 9
         ) from error
 
 
-def _compare(system: System, native: Native, spread: float) -> None:
-    editor = Editor(system)
-    operands = packed(editor, (native,))
-    step = _Step(editor.values, native, spread)
+def _compare(
+    values: Mapping[str, Value], native: Native, operands: Mapping[str, Read], spread: float
+) -> None:
+    step = _Step(values, native, spread)
     states = [s for s in (native.h, native.c) if s]
     wanted = [step.new(s) for s in states]
     given = {name: step.of(r) for name, r in operands.items() if name in "XWRBP"}

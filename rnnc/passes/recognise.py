@@ -64,6 +64,7 @@ def verdicts(system: System, target: str = "cpu") -> list[Verdict]:
             native = match(system, r)
             _check_target(native, target)
             _check_readers(system, native)
+            native.lengths = native.lengths or _lengths_of_lasts(system, native)
             _check_cost(native, target)
             prove(system, native)
             out.append(Verdict(r, native, _described(native)))
@@ -152,12 +153,10 @@ def _check_readers(system: System, native: Native) -> None:
         what = "at all steps" if cell else "outside of the loop"
         gives = "the last one alone" if cell else f"{native.h} and the last {native.c}"
         gives = gives if native.c else f"{native.h} alone"
-        shown = f"`{name}`"
+        hint = f" (with --outputs {native.h} it is {an(native.kind)})"
         raise Unlike(
-            f"{shown} is wanted {what}, and the operator gives {gives} "
-            f"(with --outputs {native.h} it is {an(native.kind)})"
-            if name in system.outputs
-            else f"{shown} is wanted {what}, and the operator gives {gives}", 8,
+            f"`{name}` is wanted {what}, and the operator gives {gives}"
+            + (hint if name in system.outputs else ""), 8,
         )  # fmt: skip
 
 
@@ -165,11 +164,16 @@ def _only_last(
     system: System, native: Native, name: str, outside: Sequence[tuple[str, Read]]
 ) -> bool:
     """Whether the last step alone is read, of the array or of each sequence."""
-    own = _own_lasts(system, native, name)
-    if own and native.lengths is None:
-        native.lengths = system[system[own[0][0]].reads[0].source].reads[1]
-    reads = {reader for reader, _ in own}
+    reads = {reader for reader, _ in _own_lasts(system, native, name)}
     return all(r.at == _end(native) or reader in reads for reader, r in outside)
+
+
+def _lengths_of_lasts(system: System, native: Native) -> Read | None:
+    """The lengths that say where each sequence's last c is, if that is wanted."""
+    for name in _names(system, native, native.c):
+        for reader, _ in _own_lasts(system, native, name):
+            return system[system[reader].reads[0].source].reads[1]
+    return None
 
 
 def _own_lasts(system: System, native: Native, name: str) -> list[tuple[str, str]]:

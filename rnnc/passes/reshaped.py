@@ -10,11 +10,11 @@ Dimensions of 1 cost nothing for all steps at once, but a call at every step.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat, reads_of
+from rnnc.graph.system import fresh
+from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, reads_of, uses_of
 
 FORMS = ("unsqueeze", "squeeze")
 
@@ -49,12 +49,13 @@ class _Reshaping:
         body: list[Statement] = []
         for s in loop.body:
             if isinstance(s, Compute) and s.op in FORMS and s.args[0] in scanned:
-                before.append(self._moved(s, scanned[s.args[0]]))
-                scanned[s.target] = before[-1].target  # type: ignore[union-attr]
+                moved = self._moved(s, scanned[s.args[0]])
+                before.append(moved)
+                scanned[s.target] = moved.target
             else:
                 body.append(s)
         made = {s.target: s for s in body if isinstance(s, Compute) and s.op in FORMS}
-        uses = _uses(body, loop)
+        uses = uses_of([replace(loop, body=tuple(body))])
         collected = []
         for outer, inner in loop.collected:
             form = made.get(inner)
@@ -62,7 +63,7 @@ class _Reshaping:
                 collected.append((outer, inner))
                 continue
             body.remove(form)
-            kept = self._name(f"{outer}:{form.args[0]}")
+            kept = fresh(f"{outer}:{form.args[0]}", self.arrays)
             steps = self.arrays[outer].dims[0]
             inside = self.arrays[form.args[0]]
             self.arrays[kept] = ArrayType((steps, *inside.dims), inside.kind)
@@ -77,37 +78,17 @@ class _Reshaping:
 
     def _moved(self, s: Compute, outer: str) -> Compute:
         """The form for all steps at once."""
-        target = self._name(f"{outer}:{s.op}")
+        target = fresh(f"{outer}:{s.op}", self.arrays)
         inside = self.arrays[s.target]
         steps = self.arrays[outer].dims[0]
         self.arrays[target] = ArrayType((steps, *inside.dims), inside.kind)
         return _along(s, target, outer)
-
-    def _name(self, base: str) -> str:
-        name, count = base, 1
-        while name in self.arrays:
-            name, count = f"{base}~{count}", count + 1
-        return name
 
 
 def _along(s: Compute, target: str, source: str) -> Compute:
     """The same form of arrays with the steps as their first dimension."""
     at = tuple(i + 1 for i in s.attr("at"))
     return Compute(target, s.op, (source,), (("at", at),), s.origins)
-
-
-def _uses(body: Sequence[Statement], loop: Loop) -> Counter[str]:
-    """How often the body's arrays are read, by what leaves the loop as well."""
-    uses = Counter(inner for _, inner in loop.collected)
-    uses.update(c.next for c in loop.carried)
-    for s in flat(body):
-        if isinstance(s, Compute):
-            uses.update(s.args)
-        else:
-            uses.update(c.initial for c in s.carried)
-            uses.update(c.next for c in s.carried)
-            uses.update(a for pair in (*s.scanned, *s.collected) for a in pair)
-    return uses
 
 
 def _results(body: Sequence[Statement]) -> set[str]:

@@ -10,18 +10,16 @@ Without a loop, nothing needs the steps in the first dimension; a copy of each a
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
-from rnnc.passes.plan import Compute, Plan, Statement, flat, reads_of
+from rnnc.passes.plan import Compute, Plan, Statement, reads_of, uses_of
 
 
 def turned(plan: Plan) -> Plan:
     """The plan without permutations of what is picked from, or was stacked."""
     made = {s.target: s for s in plan.body if isinstance(s, Compute)}
-    uses = Counter(p.array for p in plan.outputs)
-    for s in flat(plan.statements()):
-        uses.update(s.args if isinstance(s, Compute) else reads_of((s,)))
+    uses = uses_of(plan.statements())
+    uses.update(p.array for p in plan.outputs)
     body: list[Statement] = []
     for s in plan.body:
         if isinstance(s, Compute) and s.args and s.args[0] in made:
