@@ -17,7 +17,7 @@ from rnnc.graph.system import System, Value
 from rnnc.graph.types import Index, Read, Size, read
 from rnnc.passes.editor import SIGNS, Editor, Term
 
-LINEAR = frozenset(("mul", "contract"))  # zero past the ends, where what recurs is
+LINEAR = frozenset(("mul", "contract"))
 
 
 def retime(system: System) -> System:
@@ -70,7 +70,7 @@ def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
     not one number, or something other than zero stands past the ends."""
     value = editor.values[r.source]
     axis = recurrence.axis
-    if r.at or value.name not in recurrence.members or value.op not in LINEAR:
+    if r.at or value.name not in recurrence.members or not _vanishes(editor, value):
         return None
     delays: set[Size | None] = set()
     recurs = False
@@ -86,6 +86,18 @@ def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
             delays.add(index.offset if shifted and not (member and source.bounds) else None)
             recurs = recurs or member
     return delays.pop() if len(delays) == 1 and recurs else None
+
+
+def _vanishes(editor: Editor, value: Value) -> bool:
+    """Whether a value is zero past the ends, where what recurs is."""
+    if value.op == "where":
+        return any(_is_zero(editor, r) for r in value.reads[1:])
+    return value.op in LINEAR
+
+
+def _is_zero(editor: Editor, r: Read) -> bool:
+    value = editor.values[r.source]
+    return value.op == "constant" and value.attr("value") == 0
 
 
 def _early(editor: Editor, r: Read, axis: str) -> Read:
