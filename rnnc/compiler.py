@@ -21,6 +21,7 @@ from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
 from rnnc.passes.carry import carry, chunk, initial
+from rnnc.passes.chosen import chosen
 from rnnc.passes.collect import collect
 from rnnc.passes.differentiate import differentiate
 from rnnc.passes.fuse import fuse
@@ -54,6 +55,7 @@ from rnnc.passes.textbook import textbook
 from rnnc.passes.unpack import unpack
 from rnnc.passes.unroll import Counts, one_step, unroll
 from rnnc.passes.update import RATE, Shape, set_constants, updated
+from rnnc.passes.windows import windows
 from rnnc.source import Diagnostic, Source, SpecError, UsageError
 from rnnc.spec_files import Neighbours
 from rnnc.syntax import tree
@@ -74,7 +76,7 @@ def stepwise(system: System) -> System:
 
 
 # what becomes of gradient equations
-BACKWARD: tuple[Pass, ...] = (simplify, retime, collect, hoist, simplify)
+BACKWARD: tuple[Pass, ...] = (simplify, retime, chosen, collect, hoist, simplify)
 
 # what each mode does before the passes that all share
 PIPELINES: dict[str, tuple[Pass, ...]] = {
@@ -401,7 +403,9 @@ def planned(system: System, options: Options) -> Plan:
         raise UsageError(f"no memory {options.memory!r}; there are: {', '.join(MEMORY)}")
     if options.memory == "normal":
         plan = schedule(system)
-        return reshaped(plan) if options.backend == "onnx" else plan
+        if options.backend == "onnx":
+            plan = reshaped(plan)
+        return plan if options.plain_loops else windows(plan)
     if options.mode not in LEARNING:
         raise UsageError(f"memory low is for the modes {' and '.join(LEARNING)}")
     if options.unroll is not None:

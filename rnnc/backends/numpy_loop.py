@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from rnnc.backends.numpy_ops import BINARY, UNARY, expression
+from rnnc.backends.numpy_ops import BINARY, UNARY, expression, part
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.names import owner_of
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement, reads_of, results_of
 
-VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute", "pick"))
+VIEWS = frozenset(("slice", "window", "unsqueeze", "squeeze", "permute", "pick"))
 Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
-BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "softmax", "sum"))
+BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "replaced", "softmax", "sum"))
 
 
 class LoopWriter:
@@ -34,6 +34,7 @@ class LoopWriter:
             self.next_of.setdefault(c.next, []).append(c)
         self.stored = set(self.collected) | set(self.next_of)
         self.position = {name for s in loop.body for name in results_of(s)}
+        self.windows = self._matrix_windows()
         self.reads = [reads_of([s]) for s in loop.body]
         self.last: dict[str, int] = {}
         for i, names in enumerate(self.reads):
@@ -99,11 +100,12 @@ class LoopWriter:
 
     def _memory(self, name: str) -> str:
         """An expression that makes memory for an array."""
-        type_ = self.types[name]
-        batch = [i for i, d in enumerate(type_.dims) if d == BATCH]
-        if type_.kind == "real" and batch == [len(type_.dims) - 2]:
-            return f"features_first{self.w.shape(type_.dims)}"
-        return f"np.empty({self.w.shape(type_.dims)}, {self.w.kind(name)})"
+        portions = self.w.plan.portions
+        dims = [portions[d].whole if d in portions else d for d in self.types[name].dims]  # type: ignore[index]
+        batch = [i for i, d in enumerate(dims) if d == BATCH]
+        if self.types[name].kind == "real" and batch == [len(dims) - 2]:
+            return f"features_first{self.w.shape(dims)}"
+        return f"np.empty({self.w.shape(dims)}, {self.w.kind(name)})"
 
     def _lag(self, c: Carried) -> int:
         """How many steps back: chains of carried values are handed on from the far end."""
@@ -157,21 +159,39 @@ class LoopWriter:
 
     def _statement(self, s: Compute) -> None:
         w = self.w
+        if s.target in self.windows:
+            return
         self._quote(s)
         name = w.names[s.target]
         if s.target in self.stored or s.target in self.reused:
             self._into(s, name)
         elif s.op in VIEWS:
-            # a view of a buffer that stays is made once
-            stays = self._stays(s.args[0])
+            # a view of a buffer that stays is made once, unless it moves
+            stays = s.op != "window" and self._stays(s.args[0])
             if stays:
                 self.fixed.add(s.target)
             (self.before if stays else self.inside).append(f"{name} = {expression(w, s)}")
         elif self._buffered(s):
-            self.before.append(f"{name} = {self._memory(s.target)}")
+            self._own_memory(s.target)
             self._into(s, name)
         else:
             self.inside.append(f"{name} = {whole(w, s, self.feeding)}")
+
+    def _own_memory(self, name: str) -> None:
+        """Make memory for a result of every step; one of windows takes a part of it."""
+        w = self.w
+        dims = self.types[name].dims
+        if not self._moves(name):
+            self.before.append(f"{w.names[name]} = {self._memory(name)}")
+            return
+        held = w.fresh(f"{w.names[name]}_memory")
+        self.before.append(f"{held} = {self._memory(name)}")
+        self.inside.append(f"{w.names[name]} = {held}[..., :{w.extent(dims[-1])}]")
+        self.fixed.discard(name)
+
+    def _moves(self, name: str) -> bool:
+        """Whether an array has the rows of a window: another part of its memory at each step."""
+        return any(d in self.w.plan.portions for d in self.types[name].dims)
 
     def _buffered(self, s: Compute) -> bool:
         """Whether a result has memory that is made before the loop: not if its length is known
@@ -259,9 +279,13 @@ class LoopWriter:
             self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
         elif s.op == "matmul" and self._is_projection(s):
             # transposed, since the memory is: np.dot writes to contiguous memory alone
-            turned = self._weights(args[1])
-            result = f"{out}.T" if s.target in self.stored else self._turned(out)
+            turned = self._weights(s.args[1])
+            moves = s.target in self.stored or self._moves(s.target)
+            result = f"{out}.T" if moves else self._turned(out)
             self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
+        elif s.op == "replaced":
+            self.inside.append(f"np.copyto({out}, {args[0]})")
+            self.inside.append(f"{out}{part(w, s, s.attr('dim'))} = {args[1]}")
         elif s.op == "matmul":
             self.inside.append(f"{self._function('matmul')}({args[0]}, {args[1]}, {out})")
         elif s.op == "where":
@@ -288,8 +312,11 @@ class LoopWriter:
         return name
 
     def _weights(self, name: str) -> str:
-        """A name for a matrix of weights, as products with all sequences take it."""
-        return self._turned(name, f"turned({name}, {self.w.extent(BATCH)})")
+        """A matrix of weights, or a window of one, as products with all sequences take it."""
+        w, window = self.w, self.windows.get(name)
+        matrix = w.operand(window.args[0] if window else name)
+        turned = self._turned(matrix, f"turned({matrix}, {w.extent(BATCH)})")
+        return f"{turned}{part(w, window, 1 - window.attr('dim'))}" if window else turned
 
     def _turned(self, name: str, text: str | None = None) -> str:
         """A name, made before the loop, for a matrix with rows and columns exchanged."""
@@ -314,10 +341,26 @@ class LoopWriter:
         return w.names[name]
 
     def _is_projection(self, s: Compute) -> bool:
-        """Whether a product is one of vectors of all sequences with a matrix from outside."""
+        """Whether a product is one of vectors of all sequences with a matrix from outside, or
+        with a window of one."""
         dims = [self.types[a].dims for a in s.args]
-        inside = s.args[1] in self.position or s.args[1] in {i for i, _ in self.loop.scanned}
-        return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and not inside
+        matrix = self.windows[s.args[1]].args[0] if s.args[1] in self.windows else s.args[1]
+        return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and self._outside(matrix)
+
+    def _outside(self, name: str) -> bool:
+        return name not in self.position and name not in {i for i, _ in self.loop.scanned}
+
+    def _matrix_windows(self) -> dict[str, Compute]:
+        """The windows of matrices from outside: taken where they are multiplied."""
+        return {
+            s.target: s
+            for s in self.loop.body
+            if isinstance(s, Compute)
+            and s.op == "window"
+            and len(self.types[s.target].dims) == 2
+            and self._outside(s.args[0])
+            and BATCH not in self.types[s.target].dims
+        }
 
 
 def feeds_loops(statements: Sequence[Statement]) -> set[str]:

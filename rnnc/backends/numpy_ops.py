@@ -106,6 +106,22 @@ def _slice(w: Writer, s: Compute, a: list[str]) -> str:
     return f"{a[0]}[{':, ' * dim}{part}]"
 
 
+def part(w: Writer, s: Compute, dim: int) -> str:
+    """The part of an array [rows, columns] or [rows] that are the rows of a window."""
+    low, high = (f"{w.operand(a)}[0]" for a in s.args[-2:])
+    return f"[{':, ' * dim}{low}:{high}]"
+
+
+def _window(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"{a[0]}{part(w, s, s.attr('dim'))}"
+
+
+def _replaced(w: Writer, s: Compute, a: list[str]) -> str:
+    base = w.plan.arrays[s.target].dims
+    start, stop = (f"{':, ' * s.attr('dim')}" + x for x in (f":{a[2]}[0]", f"{a[3]}[0]:"))
+    return f"np.concatenate(({a[0]}[{start}], {a[1]}, {a[0]}[{stop}]), {len(base) - 1})"
+
+
 def _unsqueeze(w: Writer, s: Compute, a: list[str]) -> str:
     rank = len(w.plan.arrays[s.target].dims)
     at = s.attr("at")
@@ -261,6 +277,9 @@ _FORMS: dict[str, Form] = {
     "concat": _concat,
     "diag": _diag,
     "slice": _slice,
+    "ticking": lambda w, s, a: f"np.flatnonzero({a[0]}[:, {s.attr('row')}])",
+    "window": _window,
+    "replaced": _replaced,
     "repeat": lambda w, s, a: f"np.repeat({a[0]}, {s.attr('count')}, -1)",
     "take": lambda w, s, a: f"{a[0]}[{a[1]}]",
     "take_along": lambda w, s, a: f"np.take_along_axis({a[0]}, {a[1]}, -1)",

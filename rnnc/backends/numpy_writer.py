@@ -66,6 +66,10 @@ class Writer:
     def extent(self, e: Extent) -> str:
         if isinstance(e, int):
             return str(e)
+        portion = self.plan.portions.get(e)
+        if portion and portion.bounds:
+            low, high = (self.names[x] for x in portion.bounds)
+            return f"{high}[0] - {low}[0]"
         source = self.plan.axes[e]
         if isinstance(source, tuple) and source[1] < 0:
             return self.names[source[0]]  # the array that is the length

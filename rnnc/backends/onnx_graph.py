@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from onnx import (
     GraphProto,
     ModelProto,
+    NodeProto,
     OperatorSetIdProto,
     StringStringEntryProto,
+    TensorProto,
     ValueInfoProto,
     checker,
     printer,
@@ -26,9 +28,9 @@ from onnx import (
 from rnnc.backends.onnx_fold import folded
 from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
-from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
+from rnnc.backends.onnx_writer import ONNX_TYPES, Writer, attribute
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import ArrayType, Compute, Loop, Plan, Statement, flat, uses_of
+from rnnc.passes.plan import FEW, ArrayType, Compute, Loop, Plan, Statement, flat, uses_of
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -83,6 +85,7 @@ class _Model:
         else:
             self._store(weights)
         self.uses = uses_of(plan.statements())
+        self.uses.update(uses_of(s.plain for s in plan.loops if s.plain))
         self.uses.update(port.array for port in plan.outputs)
         self.operators = Operators()
         # what the stored weights alone decide, and no output is
@@ -296,6 +299,54 @@ class _Model:
 
     def _loop(self, loop: Loop) -> None:
         w = self.w
+        scan = self._scan(loop)
+        plain = self._scan(loop.plain) if loop.plain else None
+        outputs = [
+            w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
+        ]
+        outputs += [w.define(outer) for outer, _ in loop.collected]
+        w.origin = ""
+        if plain is None:
+            scan.name = outputs[0]
+            scan.output.extend(outputs)
+            w.nodes.append(scan)
+            return
+        many = w.outside("GreaterOrEqual", [w.length(BATCH), w.const(FEW, "index")])
+        branches = {
+            "then_branch": self._branch(loop, scan, []),
+            "else_branch": self._branch(loop, plain, self._own_matrices(plain)),
+        }
+        w.node("If", [many], outputs[0], **branches)
+        w.nodes[-1].output.extend(outputs[1:])
+
+    def _branch(self, loop: Loop, scan: NodeProto, stored: Sequence[TensorProto]) -> GraphProto:
+        """A loop as a graph of its own."""
+        arrays = [*(c.next for c in loop.carried), *(outer for outer, _ in loop.collected)]
+        types = map(self.w.type, arrays)
+        scan.name = name = self.w.fresh(f"{loop.axis}.loop")
+        scan.output.extend(self.w.fresh(f"{name}:{a}") for a in arrays)
+        results = [self._value(n, t) for n, t in zip(scan.output, types, strict=True)]
+        return GraphProto(name=f"{name}:graph", node=[scan], initializer=stored, output=results)
+
+    def _own_matrices(self, scan: NodeProto) -> list[TensorProto]:
+        """The stored matrices that a loop multiplies by, copied and named anew: onnxruntime packs
+        them for products once if they are stored one graph around the loop, not further out."""
+        known = {i.name: i for i in self.w.initializers}
+        copies: dict[str, TensorProto] = {}
+        (body,) = (a.g for a in scan.attribute if a.name == "body")
+        for node in body.node:
+            if node.op_type in ("Gemm", "MatMul") and node.input[1] in known:
+                name = node.input[1]
+                if name not in copies:
+                    copies[name] = TensorProto()
+                    copies[name].CopyFrom(known[name])
+                    copies[name].name = self.w.fresh(name)
+                node.input[1] = copies[name].name
+        return [*copies.values()]
+
+    def _scan(self, loop: Loop) -> NodeProto:
+        """A loop as a node that does not say yet what its results are called."""
+        w = self.w
         states = [c.name for c in loop.carried]
         initial = [w.name(c.initial) for c in loop.carried]
         sequences = [w.name(outer) for _, outer in loop.scanned]
@@ -319,23 +370,16 @@ class _Model:
             body.output.append(self._value(name, w.type(array)))
         body.node.extend(w.nodes)
         w.nodes, w.local = nodes, around
-        outputs = [
-            w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
-        ]
-        outputs += [w.define(outer) for outer, _ in loop.collected]
-        self._scan(loop, (*initial, *sequences), len(sequences), body, outputs)
-
-    def _scan(
-        self, loop: Loop, inputs: Sequence[str], count: int, body: GraphProto, outputs: list[str]
-    ) -> None:
-        back: dict[str, Any] = {}
+        attrs: dict[str, Any] = {"body": body, "num_scan_inputs": len(sequences)}
         if not loop.forward:
-            back["scan_input_directions"] = (1,) * count
+            attrs["scan_input_directions"] = (1,) * len(sequences)
             if loop.collected:
-                back["scan_output_directions"] = (1,) * len(loop.collected)
-        self.w.origin = ""
-        self.w.node("Scan", inputs, outputs[0], body=body, num_scan_inputs=count, **back)
-        self.w.nodes[-1].output.extend(outputs[1:])
+                attrs["scan_output_directions"] = (1,) * len(loop.collected)
+        return NodeProto(
+            op_type="Scan",
+            input=(*initial, *sequences),
+            attribute=[attribute(k, v) for k, v in attrs.items()],
+        )
 
     def _numbers(self, axis: str) -> str:
         w = self.w

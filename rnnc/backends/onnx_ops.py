@@ -227,6 +227,26 @@ def _slice(w: Writer, s: Compute, x: list[str], out: str) -> object:
     return w.node("Slice", [*x, *ends], out)
 
 
+def _ticking(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    flags = w.node("Gather", [x[0], w.const(s.attr("row"), "index")], axis=1)
+    return w.node("Squeeze", [w.node("NonZero", [flags]), w.ints(0)], out)
+
+
+def _window(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    return w.node("Slice", [*x, w.ints(s.attr("dim"))], out)
+
+
+def _replaced(w: Writer, s: Compute, x: list[str], out: str) -> object:
+    base, rows, low, high = x
+    dim = w.ints(s.attr("dim"))
+    parts = [rows]
+    if not s.attr("first"):
+        parts.insert(0, w.node("Slice", [base, w.ints(0), low, dim]))
+    if not s.attr("last"):
+        parts.append(w.node("Slice", [base, high, w.ints(2**31 - 1), dim]))
+    return w.node("Concat", parts, out, axis=s.attr("dim"))
+
+
 def split(w: Writer, parts: Sequence[Compute]) -> None:
     """Several slices of one array as one node; they lie one after the other."""
     sizes: list[int] = []
@@ -433,6 +453,9 @@ FORMS: Mapping[str, Rule] = {
     "expand": _expand,
     "concat": _concat,
     "slice": _slice,
+    "ticking": _ticking,
+    "window": _window,
+    "replaced": _replaced,
     "repeat": _repeat,
     "take": _take,
     "take_along": _take_along,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -24,6 +24,10 @@ Extent = str | int  # the name of an axis, or a number
 # fast as the loop under onnxruntime, slower in NumPy: they go over all arrays three times.
 MOST_ENTRIES = 256  # of a state, those of all sequences of the batch counted
 LEAST_STEPS = 128
+
+# Where windows are copied out of matrices, a product for a few sequences takes no longer than the
+# copy. Measured (benchmarks/clockwork.py).
+FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,11 @@ class Compute:
     segments         how many segments of args[1] steps there are in args[0]; the last may be short
     part             the steps of ``dim`` after the first args[1] of args[0]
     padded           args[0] with zeros at the end of ``dim``
+    ticking          the steps, from 0, at which the flags args[0], [steps, rows], of a ``row`` are
+                     set
+    window           the rows args[1] to args[2] (each [1]) along ``dim`` of args[0]
+    replaced         args[0] with args[1] as its rows args[2] to args[3] (each [1]) along ``dim``;
+                     these have the ``first`` row of all at every step, or the ``last``
     joined           args[0], whose first dimension becomes one with ``dim``, cut off at the end
     ===============  ============================================================
     """
@@ -119,7 +128,8 @@ class Loop:
 
     ``scanned`` are pairs (name in the body, array outside) of per-step inputs; ``collected``
     pairs (array outside, name in the body) of per-step results, in the order of the steps. The
-    steps are dimension 0 of both. A body may hold loops over other axes.
+    steps are dimension 0 of both. A body may hold loops over other axes. ``plain`` does the same
+    without windows: faster where windows are copied, for fewer than ``FEW`` sequences.
     """
 
     axis: str
@@ -128,6 +138,7 @@ class Loop:
     scanned: tuple[tuple[str, str], ...]
     body: tuple[Statement, ...]
     collected: tuple[tuple[str, str], ...]
+    plain: Loop | None = None
 
 
 Statement = Compute | Loop
@@ -152,11 +163,22 @@ class Port:
     times: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How long a dimension is of which a part is there: ``share`` of that of ``whole``, in the
+    mean. Of a window, these are the rows from the one ``bounds`` to the other ([1] each, arrays of
+    a step)."""
+
+    whole: Extent
+    share: float
+    bounds: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """A whole model. ``setup`` depends on parameters alone and is done once; ``axes`` gives the
     length of an axis: a number, or the port and its dimension that has it (-1: the array that is
-    it)."""
+    it). ``portions`` are dimensions that are parts of others."""
 
     name: str
     arrays: Mapping[str, ArrayType]
@@ -167,6 +189,7 @@ class Plan:
     body: tuple[Statement, ...]
     axes: Mapping[str, int | tuple[str, int]]
     length_names: Mapping[str, str]
+    portions: Mapping[str, Portion] = field(default_factory=dict)
 
     def statements(self) -> Iterator[Statement]:
         yield from self.setup
@@ -224,10 +247,13 @@ def multiply_adds(
     """The multiplications of the matrix products of one run, setup included, or of some
     statements alone; ``sizes`` are the lengths of the axes that no number fixes."""
 
-    def size(d: Extent) -> int:
-        return d if isinstance(d, int) else sizes[d]
+    def size(d: Extent) -> float:
+        if isinstance(d, int):
+            return d
+        portion = plan.portions.get(d)
+        return portion.share * size(portion.whole) if portion else sizes[d]
 
-    def of(s: Statement) -> int:
+    def of(s: Statement) -> float:
         if isinstance(s, Loop):
             fixed = plan.axes[s.axis]
             return (fixed if isinstance(fixed, int) else sizes[s.axis]) * sum(map(of, s.body))
@@ -242,7 +268,7 @@ def multiply_adds(
             return prod(named.values())
         return 0
 
-    return sum(map(of, plan.statements() if statements is None else statements))
+    return round(sum(map(of, plan.statements() if statements is None else statements)))
 
 
 def split(
