@@ -89,12 +89,23 @@ class _Cut:
         attrs = v.attrs if attrs is None else attrs
         if v.op in ("copy", "stack") or not v.reads:
             type_ = self._type(reads[0]) if reads else v.type
+            if v.op == "stack":
+                reads = self._spread(v, reads)
             return replace(v, reads=tuple(reads), type=type_, attrs=attrs)
         sources = [self.values[r.source] for r in reads]
         made = derived(self.system, v.name, v.op, reads, sources, attrs, v.origins)
         if made.axes == v.axes:
             return replace(made, bounds=v.bounds)
         return self._as(v, self._make(v.op, reads, attrs))
+
+    def _spread(self, v: Value, steps: Sequence[Read]) -> Sequence[Read]:
+        """The steps of a value, one of which varies over all of its axes but theirs: that all are
+        zeros may have been found out here."""
+        inner = {a for a in v.axes if a != v.attr("axis")}
+        if inner <= {a for r in steps for a in read_axes(self.values[r.source].axes, r)}:
+            return steps
+        like = Value("", "copy", (steps[0],), self._type(steps[0]), self.system.ordered(inner))
+        return [self._add(f"{v.name}.rows", like), *steps[1:]]
 
     def _as(self, v: Value, r: Read) -> Value:
         """The value as a copy of what is read."""
