@@ -49,6 +49,7 @@ SHARED = {
     "rnnc.passes.activations",
     "rnnc.passes.affine",
     "rnnc.passes.arrays",
+    "rnnc.passes.clocks",
     "rnnc.passes.derivatives",
     "rnnc.passes.editor",
     "rnnc.passes.emitter",

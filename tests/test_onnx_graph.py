@@ -456,6 +456,23 @@ SHAPED += [
     ("joined", np.vstack([SQUARE[0], SQUARE[1]])[:5], [SQUARE], {"dim": 0}),
 ]  # fmt: skip
 
+ONE, THREE, NONE = (np.array([n]) for n in (1, 3, 0))
+EDGES = {"first": False, "last": False}
+SHAPED += [
+    ("ticking", np.array([0, 2]), [np.array([[True, True], [True, False], [False, True]])],
+     {"row": 1}),
+    ("ticking", np.array([], np.int64), [np.array([[True, False]])], {"row": 1}),
+    ("window", SQUARE[:, 1:3], [SQUARE, ONE, THREE], {"dim": 1}),
+    ("window", SQUARE[..., :0], [SQUARE, NONE, NONE], {"dim": 2}),
+    ("replaced", np.array([0.0, 7, 8, 3]), [np.arange(4.0), np.array([7.0, 8]), ONE, THREE],
+     {"dim": 0, **EDGES}),
+    ("replaced", np.array([[7.0, 8, 9, 3]]), [np.arange(4.0)[None], np.array([[7.0, 8, 9]]), NONE,
+     THREE], {"dim": 1, **EDGES, "first": True}),
+    ("replaced", np.array([0.0, 7, 8]), [np.arange(3.0), np.array([7.0, 8]), ONE, THREE],
+     {"dim": 0, **EDGES, "last": True}),
+    ("replaced", SQUARE, [SQUARE, SQUARE[..., :0], NONE, NONE], {"dim": 2, **EDGES}),
+]  # fmt: skip
+
 DECAY = np.array([[0.5, -1.0], [0.0, 2.0], [0.25, 1.0]])
 SHAPED += [
     ("linear_scan", np.array([[1.5, -1.0], [2.0, -1.0], [3.5, 1.0]]),

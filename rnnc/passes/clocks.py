@@ -29,9 +29,10 @@ class Clock:
     """The rows that flags set, between the first and the last of them, over one period.
 
     ``groups`` are the rows at which neighbours with the same flags begin, and the number of rows
-    at their end; ``shares`` of all steps have these flags set. ``mean`` is how many rows are between the bounds in the mean of the steps;
-    ``gapless`` where all of them are set, ``first`` and ``last`` where the vector's first row is
-    always among them, or its last.
+    at their end; at these ``shares`` of all steps the flags of a group are set. ``mean`` is how
+    many rows there are between the bounds, in the mean of the steps; ``gapless`` where all of
+    them are set, ``first`` and ``last`` where the vector's first row is always among them, or its
+    last.
     """
 
     groups: tuple[int, ...]

@@ -81,8 +81,11 @@ class _Windows:
         self.idle: dict[str, _Ticks] = {}  # arrays of all steps, zero where flags are not set
         self.before: list[Statement] = []  # of the loop at hand
         self.once: dict[Hashable, str] = {}
-        constants = (s for s in flat(plan.statements()) if isinstance(s, Compute))
-        self.zeros = {s.target for s in constants if s.op == "constant" and s.attr("value") == 0}
+        self.zeros = {
+            s.target
+            for s in flat(plan.statements())
+            if isinstance(s, Compute) and s.op == "constant" and s.attr("value") == 0
+        }
 
     def result(self, body: Sequence[Statement]) -> Plan:
         portions = {**self.plan.portions, **self.portions}
@@ -194,13 +197,15 @@ class _Windows:
 
     def zeros_like(self, array: str) -> str:
         """An array of zeros of the same form."""
-        type_ = self.arrays[array]
-        key = ("zeros", type_.dims)
-        if key not in self.once:
-            zero = next(iter(self.zeros))
-            self.once[key] = target = self.name("zeros", type_.dims, type_.kind)
-            self.before.append(Compute(target, "expand", (zero,)))
-        return self.once[key]
+        dims = self.arrays[array].dims
+        if ("zeros", dims) not in self.once:
+            zero, zeros = self.name("zero", (), "real"), self.name("zeros", dims, "real")
+            self.before += [
+                Compute(zero, "constant", (), (("value", 0.0),)),
+                Compute(zeros, "expand", (zero,)),
+            ]
+            self.once["zeros", dims] = zeros
+        return self.once["zeros", dims]
 
     def name(self, base: str, dims: tuple[Extent, ...], kind: Kind) -> str:
         """A new array."""
@@ -250,7 +255,8 @@ class _Body:
             ticks = self.clocks.get(s.args[0])
         elif s.op in ("mul", "neg"):
             ticks = next((self.zero[a] for a in s.args if a in self.zero), None)
-        if ticks and self._long(s.target, ticks):
+        real = self.arrays[s.target].kind == "real"
+        if ticks and real and self._long(s.target, ticks):
             self.zero[s.target] = ticks
 
     def _find_parts(self, s: Compute) -> None:
@@ -280,7 +286,8 @@ class _Body:
 
     def _chosen(self, s: Compute) -> _Ticks | None:
         """The clock of a choice between a new vector (or zeros) and an old one."""
-        if s.op != "where" or s.target in self.zero:
+        real = self.arrays[s.target].kind == "real"
+        if s.op != "where" or s.target in self.zero or not real:
             return None
         ticks = self.clocks.get(s.args[0])
         dims = self.arrays[s.target].dims
@@ -319,7 +326,9 @@ class _Body:
         if s.op != "matmul" or not less or BATCH not in self.arrays[s.target].dims:
             return False
         rows, columns = self.arrays[s.args[1]].dims[-2:]
-        return isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LEAST_PRODUCT
+        return (
+            isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LEAST_PRODUCT
+        )
 
     # ---------------------------------------------------------------- the statements
 
@@ -335,8 +344,8 @@ class _Body:
                 ("first", ticks.clock.first),
                 ("last", ticks.clock.last),
             )
-            args = (base, rows, *self._bounds(part))
-            self.body.append(Compute(s.target, "replaced", args, attrs, s.origins))
+            operands = (base, rows, *self._bounds(part))
+            self.body.append(Compute(s.target, "replaced", operands, attrs, s.origins))
         elif s.target not in self.whole and s.target in self.parts:
             for part in self.parts[s.target]:
                 self._part(s, part)
