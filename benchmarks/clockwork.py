@@ -1,10 +1,12 @@
-"""A Clockwork RNN unrolled, beside itself with all modules computed and an eager PyTorch.
+"""A Clockwork RNN, unrolled and in a loop, beside itself with all modules computed and an eager
+PyTorch.
 
     python benchmarks/clockwork.py [--batch 1 16 64] [--rounds N]
 
 9 modules of 28 units with the periods 1 to 256 read 320 steps, and the last state is classified.
 In the unrolled model it is known at each step which modules tick, and only their rows are computed
-(``rnnc/passes/rows``); "all rows" is the same model without that pass. PyTorch, where it is
+(``rnnc/passes/rows``); in the loop they are windows (``rnnc/passes/windows``). "All rows" is the
+same model without that pass. PyTorch, where it is
 installed, takes at each step one product with the rows of the modules that tick; the projection of
 the input is one product for all steps. All run on one thread.
 
@@ -73,13 +75,17 @@ def main(arguments: list[str] | None = None) -> None:
 def count(spec: rnnc.Spec) -> None:
     """Print the multiply-adds of one sequence, with the rows that tick and with all."""
     print("| multiply-adds | all rows | rows that tick | ratio |\n|---|---:|---:|---:|")
-    for mode in ("predict", "grad"):
-        plan_options = Options(mode, unroll=STEPS)
-        live = multiply_adds(compiler.plan_of(spec.system, plan_options), {BATCH: 1})
-        with all_rows():
-            every = multiply_adds(compiler.plan_of(spec.system, plan_options), {BATCH: 1})
-        print(f"| {mode} | {every:,} | {live:,} | {every / live:.2f} |")
+    for form, unroll in (("unrolled", STEPS), ("a loop", None)):
+        for mode in ("predict", "grad"):
+            live = _products(spec, Options(mode, unroll=unroll))
+            with all_rows():
+                every = _products(spec, Options(mode, unroll=unroll, plain_loops=True))
+            print(f"| {mode}, {form} | {every:,} | {live:,} | {every / live:.2f} |")
     print(flush=True)
+
+
+def _products(spec: rnnc.Spec, options: Options) -> int:
+    return multiply_adds(compiler.plan_of(spec.system, options), {BATCH: 1, "t": STEPS})
 
 
 def contestants(spec: rnnc.Spec, mode: str, batch: int) -> dict[str, Callable[[], Any]]:
@@ -93,14 +99,17 @@ def contestants(spec: rnnc.Spec, mode: str, batch: int) -> dict[str, Callable[[]
         given["weights"] = weights
     fixed = weights if mode == "predict" else None
 
-    def model(unroll: int | None) -> Callable[[], Arrays]:
-        compiled = spec.compile("onnx", mode=mode, weights=fixed, unroll=unroll, threads=1)
+    def model(unroll: int | None = None, **options: Any) -> Callable[[], Arrays]:
+        compiled = spec.compile(
+            "onnx", mode=mode, weights=fixed, unroll=unroll, threads=1, **options
+        )
         return lambda: compiled(**data, **given)
 
     functions: dict[str, Callable[[], Any]] = {"rnnc, unrolled": model(STEPS)}
     with all_rows():
         functions["rnnc, unrolled, all rows"] = model(STEPS)
-    functions["rnnc, a loop"] = model(None)
+    functions["rnnc, a loop"] = model()
+    functions["rnnc, a loop, all rows"] = model(plain_loops=True)
     peer = pytorch(weights, data, mode)
     if peer is not None:
         functions["PyTorch, rows that tick"] = peer
