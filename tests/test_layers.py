@@ -73,6 +73,7 @@ SHARED = {
     "rnnc.passes.spread",
     "rnnc.passes.sums",
     "rnnc.passes.terms",
+    "rnnc.passes.ticks",
     "rnnc.passes.views",
     "rnnc.passes.turned",
     "rnnc.backends.numpy_loop",

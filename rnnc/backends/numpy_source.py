@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,17 @@ from rnnc.backends.numpy_ops import BINARY, UNARY, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
-from rnnc.passes.plan import LEAST_STEPS, MOST_ENTRIES, Compute, Loop, Plan, flat, reads_of
+from rnnc.passes.plan import (
+    FEW,
+    LEAST_STEPS,
+    MOST_ENTRIES,
+    Compute,
+    Loop,
+    Plan,
+    Statement,
+    flat,
+    reads_of,
+)
 
 
 def to_numpy(
@@ -54,6 +65,8 @@ class _Module(Writer):
         self.doc = doc
         self.last_use = _last_uses(plan)
         self.feeding = feeds_loops(plan.body)
+        for loop in plan.loops:
+            self.feeding |= feeds_loops(loop.plain)
 
     # ---------------------------------------------------------------- the module
 
@@ -134,11 +147,7 @@ class _Module(Writer):
             elif where[1] >= 0:
                 self.line(f"{name} = {self.names[where[0]]}.shape[{where[1]}]")
         for s in plan.body:
-            if isinstance(s, Loop):
-                for text in LoopWriter(self, s).text():
-                    self.line(text)
-            else:
-                self._whole(s)
+            self._statement(s)
         self.line("return {")
         for name, text in self._outputs():
             self.line(f"    {name!r}: {text},")
@@ -165,6 +174,28 @@ class _Module(Writer):
         return out
 
     # ---------------------------------------------------------------- statements
+
+    def _statement(self, s: Statement) -> None:
+        """A statement of the body."""
+        if isinstance(s, Compute):
+            self._whole(s)
+            return
+        if s.plain:
+            names, indent = dict(self.names), self.indent
+            self.line(
+                f"if {self.extent(BATCH)} < {FEW}:  # windows would cost more than they spare"
+            )
+            self.indent = f"{indent}    "
+            for few in s.plain:
+                self._statement(few)
+            self.names, self.indent = names, indent
+            self.line("else:")
+            self.indent = f"{indent}    "
+            self._statement(replace(s, plain=()))
+            self.indent = indent
+            return
+        for text in LoopWriter(self, s).text():
+            self.line(text)
 
     def _whole(self, s: Compute, aligned: bool = False) -> None:
         """A statement outside of loops."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -30,7 +31,17 @@ from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer, attribute
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import FEW, ArrayType, Compute, Loop, Plan, Statement, flat, uses_of
+from rnnc.passes.plan import (
+    FEW,
+    ArrayType,
+    Compute,
+    Loop,
+    Plan,
+    Statement,
+    flat,
+    results_of,
+    uses_of,
+)
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -85,7 +96,6 @@ class _Model:
         else:
             self._store(weights)
         self.uses = uses_of(plan.statements())
-        self.uses.update(uses_of(s.plain for s in plan.loops if s.plain))
         self.uses.update(port.array for port in plan.outputs)
         self.operators = Operators()
         # what the stored weights alone decide, and no output is
@@ -299,34 +309,49 @@ class _Model:
 
     def _loop(self, loop: Loop) -> None:
         w = self.w
+        if loop.plain:
+            self._choice(loop)
+            return
         scan = self._scan(loop)
-        plain = self._scan(loop.plain) if loop.plain else None
         outputs = [
             w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
         ]
         outputs += [w.define(outer) for outer, _ in loop.collected]
-        w.origin = ""
-        if plain is None:
-            scan.name = outputs[0]
-            scan.output.extend(outputs)
-            w.nodes.append(scan)
-            return
+        scan.name = outputs[0]
+        scan.output.extend(outputs)
+        w.nodes.append(scan)
+
+    def _choice(self, loop: Loop) -> None:
+        """A loop, or what stands for it for few sequences."""
+        w = self.w
+        results = results_of(loop)
         many = w.outside("GreaterOrEqual", [w.length(BATCH), w.const(FEW, "index")])
-        branches = {
-            "then_branch": self._branch(loop, scan, []),
-            "else_branch": self._branch(loop, plain, self._own_matrices(plain)),
-        }
-        w.node("If", [many], outputs[0], **branches)
+        with_windows = self._branch([replace(loop, plain=())], results)
+        uses, self.uses = self.uses, uses_of(loop.plain)
+        self.uses.update(results)
+        plain = self._branch(loop.plain, results)
+        self.uses = uses
+        outputs = [w.define(a) for a in results]
+        w.origin = ""
+        w.node("If", [many], outputs[0], then_branch=with_windows, else_branch=plain)
         w.nodes[-1].output.extend(outputs[1:])
 
-    def _branch(self, loop: Loop, scan: NodeProto, stored: Sequence[TensorProto]) -> GraphProto:
-        """A loop as a graph of its own."""
-        arrays = [*(c.next for c in loop.carried), *(outer for outer, _ in loop.collected)]
-        types = map(self.w.type, arrays)
-        scan.name = name = self.w.fresh(f"{loop.axis}.loop")
-        scan.output.extend(self.w.fresh(f"{name}:{a}") for a in arrays)
-        results = [self._value(n, t) for n, t in zip(scan.output, types, strict=True)]
-        return GraphProto(name=f"{name}:graph", node=[scan], initializer=stored, output=results)
+    def _branch(self, block: Sequence[Statement], results: Sequence[str]) -> GraphProto:
+        """Statements as a graph of their own."""
+        w = self.w
+        around, nodes = w.local, w.nodes
+        w.local, w.nodes = dict(around), []
+        self._block(block)
+        graph = GraphProto(
+            name=w.fresh("branch"),
+            node=w.nodes,
+            output=[self._value(w.name(a), w.type(a)) for a in results],
+        )
+        w.local, w.nodes = around, nodes
+        for node in graph.node:
+            if node.op_type == "Scan":
+                graph.initializer.extend(self._own_matrices(node))
+        return graph
 
     def _own_matrices(self, scan: NodeProto) -> list[TensorProto]:
         """The stored matrices that a loop multiplies by, copied and named anew: onnxruntime packs

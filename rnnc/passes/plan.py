@@ -25,8 +25,8 @@ Extent = str | int  # the name of an axis, or a number
 MOST_ENTRIES = 256  # of a state, those of all sequences of the batch counted
 LEAST_STEPS = 128
 
-# Where windows are copied out of matrices, a product for a few sequences takes no longer than the
-# copy. Measured (benchmarks/clockwork.py).
+# For a few sequences it takes longer to cut a window out of a matrix than to multiply by all of it.
+# Measured (benchmarks/clockwork.py).
 FEW = 8
 
 
@@ -129,7 +129,7 @@ class Loop:
     ``scanned`` are pairs (name in the body, array outside) of per-step inputs; ``collected``
     pairs (array outside, name in the body) of per-step results, in the order of the steps. The
     steps are dimension 0 of both. A body may hold loops over other axes. ``plain`` does the same
-    without windows: faster where windows are copied, for fewer than ``FEW`` sequences.
+    for fewer than ``FEW`` sequences, where windows are slower: another loop, after what it needs.
     """
 
     axis: str
@@ -138,7 +138,7 @@ class Loop:
     scanned: tuple[tuple[str, str], ...]
     body: tuple[Statement, ...]
     collected: tuple[tuple[str, str], ...]
-    plain: Loop | None = None
+    plain: tuple[Statement, ...] = ()
 
 
 Statement = Compute | Loop
@@ -210,6 +210,7 @@ def reads_of(statements: Iterable[Statement]) -> set[str]:
         else:
             out |= {c.initial for c in s.carried} | {c.next for c in s.carried}
             out |= {outer for _, outer in s.scanned} | {inner for _, inner in s.collected}
+            out |= reads_of(s.plain)
     return out
 
 
@@ -234,7 +235,7 @@ def results_of(statement: Statement) -> list[str]:
 
 
 def flat(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """All statements, also those inside of loops."""
+    """All statements, also those inside of loops (of these, not what stands for few sequences)."""
     for s in statements:
         yield s
         if isinstance(s, Loop):
