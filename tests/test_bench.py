@@ -219,7 +219,8 @@ def test_every_op_has_a_form_for_peers() -> None:
     """But for what stands for a loop, and what loops over segments or with clocks need: the plans
     that they are given have plain loops alone."""
     own = {*numpy_ops.BINARY, *numpy_ops.UNARY, *numpy_ops._FORMS}
-    own -= {"linear_scan", "segment", "segments", "part", "padded", "joined"}
+    own -= {"linear_scan", "products", "linear_attention", "state_product"}
+    own -= {"segment", "segments", "part", "padded", "joined"}
     own -= {"ticking", "window", "replaced"}
     assert own == {*peers._INFIX, *peers._CALLS, *peers._FORMS}
 

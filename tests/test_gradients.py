@@ -159,7 +159,8 @@ TABLE: dict[str, list[str]] = {
 NO_SPEC = {"broadcast", "scatter", "stack", "cumsum", "kth_largest"}
 LOGIC = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not"}
 LEAVES = {op.name for op in OPS.values() if op.group == "leaf"}
-LATER = {"linear_scan", "native"}  # made of recurrences, last of all: they have no derivatives
+# made of recurrences, last of all: they have no derivatives
+LATER = {"linear_scan", "linear_attention", "state_product", "native"}
 
 
 def op_spec(op: str, loss: bool) -> rnnc.Spec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rnnc.graph.system import System
 from rnnc.graph.types import BATCH, Array, Kind
 from rnnc.passes.fuse import fuse
 from rnnc.passes.mode import evaluating
-from rnnc.passes.plan import ArrayType, Carried, Compute, Loop, Plan, Port, Statement
+from rnnc.passes.plan import CHUNK, ArrayType, Carried, Compute, Loop, Plan, Port, Statement
 from rnnc.passes.schedule import schedule
 from rnnc.passes.simplify import simplify
 from rnnc.passes.unroll import unroll
@@ -486,6 +486,73 @@ SHAPED += [
       *np.array([[1.0], [-1]])],
      {"forward": True, "states": 2}),
 ]  # fmt: skip
+
+
+def memories(k: NDA, v: NDA, f: NDA, first: NDA, forward: bool) -> tuple[NDA, NDA]:
+    """S[t] = f[t] S[t-1] + v[t] k[t]ᵀ before and after each step, [T, *rest, m, n]."""
+    before: list[NDA] = []
+    after: list[NDA] = []
+    state = first
+    for t in range(len(k))[:: 1 if forward else -1]:
+        factor = f[t][..., None, None] if f.ndim else f
+        before.append(state)
+        state = factor * state + v[t][..., :, None] * k[t][..., None, :]
+        after.append(state)
+    turn = slice(None, None, 1 if forward else -1)
+    return np.stack(before[turn]), np.stack(after[turn])
+
+
+def tables(f: NDA, steps: int) -> NDA:
+    """Products of factors between the edges of chunks, by their definition."""
+    if not f.ndim:
+        return np.array([[np.prod([f] * (i - j)) * (i >= j) for j in range(CHUNK + 1)]
+                         for i in range(CHUNK + 1)])  # fmt: skip
+    flat = f.reshape(steps, -1)
+    size = min(steps, CHUNK)
+    full = np.concatenate([flat, np.ones((-steps % size, flat.shape[1]))])
+    found = np.zeros((len(full) // size, flat.shape[1], size + 1, size + 1))
+    for chunk, n, i, j in np.ndindex(found.shape):
+        if i >= j:
+            found[chunk, n, i, j] = full[chunk * size + j : chunk * size + i, n].prod()
+    return found
+
+
+def matrices() -> Iterator[tuple[str, NDA, list[NDA], dict[str, Any]]]:
+    """Fewer steps than a chunk has, as many, and more, of no, two and six sequences."""
+    rng = np.random.default_rng(0)
+    none = np.array(0.0)
+    for steps, rest in (
+        (3, ()),
+        (20, (2,)),
+        (CHUNK, (2,)),
+        (2 * CHUNK + 5, (2, 3)),
+        (CHUNK + 1, ()),
+    ):
+        q, k, b = rng.normal(size=(3, steps, *rest, 3))
+        v, a = rng.normal(size=(2, steps, *rest, 2))
+        first, last = rng.normal(size=(2, *rest, 2, 3))
+        f, g = np.array(0.75), rng.choice([0, 0.5, 1, -1e-4], (steps, *rest))
+        ps = {id(x): tables(x, steps) for x in (f, g)}
+        yield "products", ps[id(f)], [f], {}
+        yield "products", ps[id(g)], [g], {}
+        for forward, own, factor, start in (
+            (True, True, f, first), (True, False, g, first),
+            (False, True, g, last), (False, False, f, none), (False, True, f, none),
+        ):  # fmt: skip
+            begin = np.broadcast_to(start, last.shape)
+            states = memories(k, v, factor, begin, forward)[own]
+            yield ("linear_attention", np.einsum("...ij,...j->...i", states, q),
+                   [q, k, v, ps[id(factor)], factor, start],
+                   {"forward": forward, "own": own})  # fmt: skip
+        for x, y, start, end in ((f, g, first, last), (g, f, first, none), (g, g, none, last)):
+            begin, beyond = (np.broadcast_to(m, last.shape) for m in (start, end))
+            before = memories(k, v, x, begin, True)[0]
+            after = memories(b, a, y, beyond, False)[0]
+            yield ("state_product", (before * after).sum((-1, -2)),
+                   [k, v, ps[id(x)], start, b, a, ps[id(y)], end], {})  # fmt: skip
+
+
+SHAPED += matrices()
 
 
 @pytest.mark.parametrize("opset", [13, 18, 21])

@@ -235,15 +235,29 @@ def _erf(w: Writer, s: Compute, a: list[str]) -> str:
 def _linear_scan(w: Writer, s: Compute, a: list[str]) -> str:
     k = s.attr("states")
     back = "" if s.attr("forward") else ", backward=True"
-    args = [
-        _array(w, s, x) if not w.plan.arrays[n].dims else x for n, x in zip(s.args, a, strict=True)
-    ]
+    args = _numbers(w, s, a)
     if k == 1:
         return f"linear_scan({', '.join(args)}{back})"
     lists = (args[: k * k], args[k * k : -k], args[-k:])
     given = ", ".join(f"[{', '.join(x)}]" for x in lists)
     last = len(w.plan.arrays[s.target].dims) - 1
     return f"np.concatenate(linear_scans({given}{back}), {last})"
+
+
+def _linear_attention(w: Writer, s: Compute, a: list[str]) -> str:
+    back = "" if s.attr("forward") else ", backward=True"
+    return f"linear_attention({', '.join(_numbers(w, s, a))}, {s.attr('own')}{back})"
+
+
+def _state_product(w: Writer, s: Compute, a: list[str]) -> str:
+    return f"state_product({', '.join(_numbers(w, s, a))})"
+
+
+def _numbers(w: Writer, s: Compute, a: list[str]) -> list[str]:
+    """The operands as arrays, also the single numbers among them."""
+    return [
+        _array(w, s, x) if not w.plan.arrays[n].dims else x for n, x in zip(s.args, a, strict=True)
+    ]
 
 
 _FORMS: dict[str, Form] = {
@@ -299,6 +313,9 @@ _FORMS: dict[str, Form] = {
     "shift": _shift,
     "pick": _pick,
     "linear_scan": _linear_scan,
+    "products": lambda w, s, a: f"products({', '.join(_numbers(w, s, a))})",
+    "linear_attention": _linear_attention,
+    "state_product": _state_product,
     "stack": lambda w, s, a: (
         f"np.stack(({', '.join(_array(w, s, x) for x in a)},), {s.attr('dim')})"
     ),

@@ -16,15 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnc.backends.numpy_attention import FUNCTIONS
 from rnnc.backends.numpy_loop import VIEWS, LoopWriter, feeds_loops, whole
 from rnnc.backends.numpy_ops import BINARY, UNARY, literal
 from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
 from rnnc.passes.plan import (
+    CHUNK,
+    EDGES,
     FEW,
+    LEAST_CHUNKED,
+    LEAST_OF_SMALL,
     LEAST_STEPS,
     MOST_ENTRIES,
+    SMALL_MATRIX,
     Compute,
     Loop,
     Plan,
@@ -74,21 +80,29 @@ class _Module(Writer):
         plan = self.plan
         text = (self.doc or f"{plan.name}, compiled by rnnc.").replace("\\", "\\\\")
         self.line('"""' + text.replace('"""', "'''") + '\n"""\n')
-        self.line(HEADER.format(dtype=self.dtype) + self._scans())
+        self.line(HEADER.format(dtype=self.dtype) + self._recurrences())
         self.line("")
         self._prepare()
         self.line("\n")
         self._run()
         return "\n".join(self.lines) + "\n"
 
-    def _scans(self) -> str:
-        """The functions that linear scans need."""
-        scans = [
-            s for s in flat(self.plan.body) if isinstance(s, Compute) and s.op == "linear_scan"
-        ]
-        states = {s.attr("states") for s in scans}
+    def _recurrences(self) -> str:
+        """The functions that operations need which stand for whole recurrences."""
+        made = [s for s in flat(self.plan.statements()) if isinstance(s, Compute)]
+        states = {s.attr("states") for s in made if s.op == "linear_scan"}
         texts = [LINEAR_SCAN] * (1 in states) + [LINEAR_SCANS] * bool(states - {1})
-        return "".join(texts).format(least=LEAST_STEPS, most=MOST_ENTRIES)
+        ops = {s.op for s in made}
+        texts += [text for op, text in FUNCTIONS.items() if op in ops]
+        return "".join(texts).format(
+            least=LEAST_STEPS,
+            most=MOST_ENTRIES,
+            least_chunked=LEAST_CHUNKED,
+            least_of_small=LEAST_OF_SMALL,
+            small_matrix=SMALL_MATRIX,
+            chunk=CHUNK,
+            edges=EDGES,
+        )
 
     def _prepare(self) -> None:
         plan = self.plan

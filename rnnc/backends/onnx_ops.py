@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnc.backends.onnx_attention import linear_attention, products, state_product
 from rnnc.backends.onnx_scan import linear_scan
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import Array
@@ -470,4 +471,7 @@ FORMS: Mapping[str, Rule] = {
     "pick": _pick,
     "stack": _stack,
     "linear_scan": linear_scan,
+    "products": products,
+    "linear_attention": linear_attention,
+    "state_product": state_product,
 }  # fmt: skip

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from onnx import GraphProto, TensorProto, ValueInfoProto
+from onnx import TensorProto
 
-from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
+from rnnc.backends.onnx_bodies import choice, scan
+from rnnc.backends.onnx_writer import Writer
 from rnnc.passes.plan import LEAST_STEPS, MOST_ENTRIES, Compute, Extent
 
 
@@ -73,30 +73,13 @@ class _LinearScan:
         w = self.w
         if isinstance(self.steps, int) and self.steps < LEAST_STEPS:
             return self._loop()
-        few = w.outside("LessOrEqual", (self._entries(), w.const(MOST_ENTRIES, "index")))
+        few = w.outside("LessOrEqual", (w.size(self.rest), w.const(MOST_ENTRIES, "index")))
         many = w.outside("GreaterOrEqual", (self._length(), w.const(LEAST_STEPS, "index")))
-        choice = w.outside("And", (few, many))
-        names = [w.fresh(f"states.{len(w.initializers)}") for _ in range(self.k)]
-        branches = {
-            "then_branch": self._branch(blocks=True),
-            "else_branch": self._branch(blocks=False),
-        }
-        w.node("If", [choice], names[0], **branches)
-        w.nodes[-1].output.extend(names[1:])
-        return names
-
-    def _branch(self, blocks: bool) -> GraphProto:
-        w, around = self.w, self.w.nodes
-        w.nodes = []
-        found = self._blocks() if blocks else self._loop()
-        graph = GraphProto(name="blocks" if blocks else "loop", node=w.nodes)
-        graph.output.extend(self._value(name, 2) for name in found)
-        w.nodes = around
-        return graph
+        return choice(w, w.outside("And", (few, many)), self._blocks, self._loop)
 
     def _loop(self) -> list[str]:
         """All steps, one after the other."""
-        return self._scan(self.a, self.b, [self.first], 1, after=True, back=not self.forward)
+        return self._scan(self.a, self.b, [self.first], after=True, back=not self.forward)
 
     # ---------------------------------------------------------------- blocks
 
@@ -111,18 +94,18 @@ class _LinearScan:
             self._filled(x, self._blocks_count(1) if differ else w.ints(1)) for x in (0.0, 1.0)
         )
         units = [[one if i == j else none for i in range(k)] for j in range(k)]
-        ends = self._scan(a, b, [[zeros] * k, *units], 2)
+        ends = self._scan(a, b, [[zeros] * k, *units])
         total = [_Operand(name, True) for name in ends[:k]]
         columns = ends[k:] if differ else [w.node("Squeeze", [x, w.ints(0)]) for x in ends[k:]]
         factor = [_Operand(columns[k * j + i], differ) for i in range(k) for j in range(k)]
-        starts = self._scan(factor, total, [self.first], 1, before=True)
-        found = self._scan(a, b, [starts], 2, after=True)
-        whole = w.node("Concat", [w.ints(-1), self._entries(1)], axis=0)
+        starts = self._scan(factor, total, [self.first], before=True)
+        found = self._scan(a, b, [starts], after=True)
+        whole = w.node("Concat", [w.ints(-1), w.size(self.rest, rank=1)], axis=0)
         return [w.node("Gather", [w.node("Reshape", [x, whole]), place], axis=0) for x in found]
 
     def _filled(self, number: float, rows: str) -> str:
         """A number as [rows, N]."""
-        shape = self.w.node("Concat", [rows, self._entries(1)], axis=0)
+        shape = self.w.node("Concat", [rows, self.w.size(self.rest, rank=1)], axis=0)
         return self.w.node("Expand", [self.w.const(number), shape])
 
     def _gathered(self, o: _Operand, order: str) -> str:
@@ -160,17 +143,6 @@ class _LinearScan:
         count = out("Add", (before, w.const(1, "index")))
         return out("Unsqueeze", (count, w.ints(0))) if rank else count
 
-    def _entries(self, rank: int = 0) -> str:
-        """N, as a scalar or as a list of one."""
-        w = self.w
-        if all(isinstance(d, int) for d in self.rest):
-            size = 1
-            for d in self.rest:
-                size *= int(d)
-            return w.const([size] if rank else size, "index")
-        count = w.outside("ReduceProd", (w.shape(self.rest),), keepdims=0)
-        return w.outside("Unsqueeze", (count, w.ints(0))) if rank else count
-
     # ---------------------------------------------------------------- one Scan
 
     def _scan(
@@ -178,62 +150,30 @@ class _LinearScan:
         a: Sequence[_Operand],
         b: Sequence[_Operand],
         runs: Sequence[Sequence[str]],
-        rank: int,
         after: bool = False,
         before: bool = False,
         back: bool = False,
     ) -> list[str]:
-        """``h = A h + b`` from step to step, of arrays of ``rank``; all ``runs`` but the first
-        without b. Gives the last states of all runs, or those of the first ``after`` (or
-        ``before``) every step."""
-        w = self.w
-        inputs = [name for run in runs for name in run]
-        states = [w.fresh("h") for _ in inputs]
-        sequences = [o.name for o in (*a, *b) if o.stepwise]
-        body = GraphProto(name="step")
-        around, w.nodes = w.nodes, []
-        scanned: list[str] = []
+        """``h = A h + b`` from step to step; all ``runs`` but the first without b. Gives the last
+        states of all runs, or those of the first ``after`` (or ``before``) every step."""
+        w, k = self.w, self.k
+        operands = (*a, *b)
 
-        def here(o: _Operand) -> str:
-            if not o.stepwise:
-                return o.name
-            scanned.append(w.fresh("x"))
-            return scanned[-1]
+        def step(states: list[str], entries: list[str]) -> tuple[list[str], list[str]]:
+            scanned = iter(entries)
+            now = [next(scanned) if o.stepwise else o.name for o in operands]
+            following = []
+            for j in range(len(runs)):
+                h = states[k * j : k * (j + 1)]
+                for i in range(k):
+                    terms = [w.node("Mul", [now[k * i + m], h[m]]) for m in range(k)]
+                    if j == 0:
+                        terms.append(now[k * k + i])
+                    following.append(terms[0])
+                    for term in terms[1:]:
+                        following[-1] = w.node("Add", [following[-1], term])
+            return following, (following if after else states if before else [])
 
-        now, add = [here(o) for o in a], [here(o) for o in b]
-        k = self.k
-        following = []
-        for j in range(len(runs)):
-            h = states[k * j : k * (j + 1)]
-            for i in range(k):
-                terms = [w.node("Mul", [now[k * i + m], h[m]]) for m in range(k)]
-                if j == 0:
-                    terms.append(add[i])
-                following.append(terms[0])
-                for term in terms[1:]:
-                    following[-1] = w.node("Add", [following[-1], term])
-        # onnxruntime mistakes a state that is kept under the same name
-        kept = [w.node("Identity", [x]) for x in (following if after else states if before else [])]
-        body.input.extend(self._value(name, rank) for name in (*states, *scanned))
-        body.output.extend(self._value(name, rank) for name in (*following, *kept))
-        body.node.extend(w.nodes)
-        w.nodes = around
-        lasts, arrays = ([w.fresh("states") for _ in some] for some in (following, kept))
-        turn: dict[str, Any] = {}
-        if back:
-            turn["scan_input_directions"] = (1,) * len(sequences)
-            turn["scan_output_directions"] = (1,) * len(kept)
-        outputs = [*lasts, *arrays]
-        w.node("Scan", [*inputs, *sequences], outputs[0], body=body,
-               num_scan_inputs=len(sequences), **turn)  # fmt: skip
-        w.nodes[-1].output.extend(outputs[1:])
+        given = [name for run in runs for name in run]
+        lasts, arrays = scan(w, given, [o.name for o in operands if o.stepwise], step, back)
         return arrays or lasts
-
-    def _value(self, name: str, rank: int) -> ValueInfoProto:
-        """An array of real numbers, of whatever size."""
-        out = ValueInfoProto(name=name)
-        out.type.tensor_type.elem_type = ONNX_TYPES[self.w.dtype("real")]
-        out.type.tensor_type.shape.SetInParent()
-        for _ in range(rank):
-            out.type.tensor_type.shape.dim.add()
-        return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,14 @@ class Writer:
     def extent(self, e: Extent) -> str:
         """The size of a dimension as a list of one."""
         return self.ints(e) if isinstance(e, int) else self.length(e, rank=1)
+
+    def size(self, dims: Sequence[Extent], rank: int = 0) -> str:
+        """The number of entries of an array, as a scalar or (rank 1) as a list of one."""
+        numbers = [d for d in dims if isinstance(d, int)]
+        if len(numbers) == len(dims):
+            return self.const([prod(numbers)] if rank else prod(numbers), "index")
+        count = self.outside("ReduceProd", (self.shape(dims),), keepdims=0)
+        return self.outside("Unsqueeze", (count, self.ints(0))) if rank else count
 
     def shape(self, dims: Sequence[Extent]) -> str:
         """Dimensions as a list of whole numbers."""

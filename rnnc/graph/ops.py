@@ -1,8 +1,8 @@
 """The operations a System is made of, each with its type rule and its meaning on constants.
 
 An op works on the entries of one step: axes (time and ``batch``) are broadcast by name around
-it, so that a rule speaks of features alone. Only reductions, contractions, ``stack`` and
-``linear_scan`` name axes, in their attribute ``over`` (or ``axis``).
+it, so that a rule speaks of features alone. Only reductions, contractions, ``stack`` and whole
+recurrences name axes, in their attribute ``over`` (or ``axis``).
 
 The stages that use an op keep their form of it in a module of their own (derivatives, NumPy
 source, ONNX nodes, the reference); a test asserts that none is missing.
@@ -427,6 +427,32 @@ def _linear_scan_rule(types: Sequence[Type], attrs: Attributes) -> Type:
 # the result has one below the other (made by `linear`)
 _op("linear_scan", "whole", _linear_scan_rule)
 
+
+def _linear_attention_rule(types: Sequence[Type], attrs: Attributes) -> Type:
+    q, k, v, f, first = types
+    wanted = Type("real", (*v.shape, *k.shape))
+    if (q, v.rank, k.rank, f) != (k, 1, 1, Type("real")) or first not in (wanted, Type("real")):
+        raise TypeMismatch(f"linear_attention does not take {', '.join(map(str, types))}")
+    return v
+
+
+def _state_product_rule(types: Sequence[Type], attrs: Attributes) -> Type:
+    for k, *others in (types[:4], types[4:]):
+        _linear_attention_rule([k, k, *others], attrs)
+    if types[:2] != types[4:6]:
+        raise TypeMismatch(f"state_product does not take {', '.join(map(str, types))}")
+    return Type("real")
+
+
+# S[t] = f[t] S[t-1] + v[t] k[t]ᵀ along `axis` (t+1 where it is not `forward`), read by a query:
+# S[t] q[t], or, where it is not the step's `own`, S[t-1] q[t]; of q, k, v, f and the S before the
+# first step, a matrix or the number 0 (made by `attention`)
+_op("linear_attention", "whole", _linear_attention_rule)
+
+# the sum of all entries of S[t-1] * R[t+1], of such an S forward and such an R backward along
+# `axis`: k, v, f and the first S, then those of R (made by `attention`)
+_op("state_product", "whole", _state_product_rule)
+
 MAPS = frozenset(name for name, op in OPS.items() if op.group == "map")
 DATA = frozenset(("input", "target", "uniform"))  # what comes with each call
 GIVEN = DATA | {"param"}  # leaves whose type is declared, not derived
@@ -434,4 +460,5 @@ SWEPT = "swept"  # the attribute of an input that other parts of the same model 
 LEAVES = frozenset(name for name, op in OPS.items() if op.group == "leaf")
 REDUCTIONS = frozenset(name for name, op in OPS.items() if op.group == "reduce")
 NORMALISING = frozenset(("softmax", "log_softmax"))  # reductions that keep what they reduce over
-ALONG = frozenset(("stack", "linear_scan"))  # what gives all steps of its `axis`
+SCANS = frozenset(("linear_scan", "linear_attention", "state_product"))  # whole recurrences
+ALONG = SCANS | {"stack"}  # what gives all steps of its `axis`

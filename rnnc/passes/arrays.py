@@ -6,9 +6,10 @@ is put before it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rnnc.graph.system import Value
 from rnnc.graph.types import Kind, Size, Type, whole
 from rnnc.passes.plan import ArrayType, Compute, Extent, Statement
 from rnnc.source import InternalError, Span
@@ -148,3 +149,7 @@ class Arrays:
         """The feature dimensions of an operand."""
         dims = self.types[operand.array].dims
         return dims[len(dims) - operand.rank :]
+
+
+Emit = Callable[..., str]  # adds a statement that makes the array of a value
+Rule = Callable[[Arrays, Emit, Value, list[Operand], Axes], str]  # writes a value down with it

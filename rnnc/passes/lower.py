@@ -6,14 +6,15 @@ This is the last step before a Plan; see ``arrays`` for how arrays are laid out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from rnnc.graph.ops import MAPS
 from rnnc.graph.system import Value
 from rnnc.graph.types import BATCH, Array, Type, whole
-from rnnc.passes.arrays import Arrays, Axes, Operand
+from rnnc.passes.along import ALONG
+from rnnc.passes.arrays import Arrays, Axes, Emit, Operand, Rule
 from rnnc.source import InternalError
 
 
@@ -32,10 +33,6 @@ def lower(
         made = _RULES[value.op](arrays, emit, value, list(operands), axes)
     if made != target:
         emit("copy", made)
-
-
-Emit = Callable[..., str]
-Rule = Callable[[Arrays, Emit, Value, list[Operand], Axes], str]
 
 
 def _copy(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
@@ -390,33 +387,6 @@ def _stack(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str
     return emit("stack", *(a.stretch(x, inner, v.type) for x in o), dim=axes.index(axis))
 
 
-def _linear_scan(a: Arrays, emit: Emit, v: Value, o: list[Operand], axes: Axes) -> str:
-    """Along dimension 0: with axes in front of it they change places before and afterwards."""
-    axis, k = v.attr("axis"), v.attr("states")
-    rest = tuple(x for x in axes if x != axis)
-    shape = (whole(v.type.shape[0]) // k,) if v.type.rank else ()
-    matrix, others, firsts = o[: k * k], o[k * k : -k], o[-k:]
-    part = Type("real", shape)
-
-    def stepwise(x: Operand) -> str:
-        array = a.stretch(x, axes, part)
-        place = axes.index(axis)
-        rank = len(axes) + len(shape)
-        return a.permute(array, (place, *(i for i in range(rank) if i != place)))
-
-    args = [stepwise(x) if axis in x.axes else a.stretch(x, rest, part) for x in matrix]
-    args += [*map(stepwise, others), *(a.stretch(x, rest, part) for x in firsts)]
-    attrs = {"forward": v.attr("forward"), "states": k}
-    if axes[0] == axis:
-        return emit("linear_scan", *args, **attrs)
-    dims = a.dims((axis, *rest), v.type.shape)
-    name = f"{v.name}:{axis}"
-    scan = a.emit(name, "linear_scan", args, dims, "real", v.origins, **attrs)
-    place = axes.index(axis)
-    order = (*range(1, place + 1), 0, *range(place + 1, len(dims)))
-    return emit("permute", scan, order=order)
-
-
 _RULES: dict[str, Rule] = {
     "copy": _copy,
     "stop_gradient": _copy,
@@ -447,5 +417,5 @@ _RULES: dict[str, Rule] = {
     "logsumexp": _logsumexp,
     "stack": _stack,
     "native": _native,
-    "linear_scan": _linear_scan,
+    **ALONG,
 }

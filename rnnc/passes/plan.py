@@ -25,6 +25,15 @@ Extent = str | int  # the name of an axis, or a number
 MOST_ENTRIES = 256  # of a state, those of all sequences of the batch counted
 LEAST_STEPS = 128
 
+# The most steps of a chunk of linear attention, and from how many steps on there are chunks.
+# Measured (benchmarks/linear.py, d from 8 to 128): chunks of 32 are as fast as of 16 or 64, or
+# faster. Of matrices 64 x 64 they are as fast as the loop from 16 steps on, of 8 x 8 from 64 on.
+CHUNK = 32
+EDGES = CHUNK + 1  # between its steps, before the first and after the last
+LEAST_CHUNKED = 16
+LEAST_OF_SMALL = 64  # of matrices with fewer entries than
+SMALL_MATRIX = 1024
+
 # For a few sequences it takes longer to cut a window out of a matrix than to multiply by all of it.
 # Measured (benchmarks/clockwork.py).
 FEW = 8
@@ -48,7 +57,7 @@ class Compute:
 
     Elementwise ops broadcast as NumPy does; ranks are aligned already. The others:
 
-    ===============  ============================================================
+    ================ ============================================================
     constant         ``value``: a number or an Array
     step             1..T along ``axis`` (one dimension)
     length           the length of ``axis``
@@ -85,6 +94,16 @@ class Compute:
                      (one without that dimension is the same at all steps), the k of b, and the k
                      states before the first step. Of k > 1 the target has them one after the
                      other along the last dimension
+    products         of factors args[0] of all steps (dimension 0), in chunks of ``CHUNK`` steps (or
+                     of all, if they are fewer), the products between their edges: [chunks,
+                     sequences, i, j] has that of the steps from edge j to edge i, 0 where i is
+                     before j (edge 0 is before the first step); the last chunk is filled up with
+                     factors 1. Of one number [i, j], of ``CHUNK`` steps in any case
+    linear_attention S[t] = f[t] S[t-1] + v[t] k[t]ᵀ along dimension 0 (from the last step back
+                     where not ``forward``), read as S[t] q[t] or, where not ``own``, S[t-1] q[t].
+                     args: q, k, v, the products of f, f, and the first S, or the number 0
+    state_product    the sum of all entries of S[t-1] * R[t+1], of such an S forward and such an R
+                     backward. args: k, v, the products of f and the first S, then those of R
     segment          how many steps a segment of args[0] steps has: the root, rounded up
     segments         how many segments of args[1] steps there are in args[0]; the last may be short
     part             the steps of ``dim`` after the first args[1] of args[0]
@@ -95,7 +114,7 @@ class Compute:
     replaced         args[0] with args[1] as its rows args[2] to args[3] (each [1]) along ``dim``;
                      these have the ``first`` row of all at every step, or the ``last``
     joined           args[0], whose first dimension becomes one with ``dim``, cut off at the end
-    ===============  ============================================================
+    ================ ============================================================
     """
 
     target: str

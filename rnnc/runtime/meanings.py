@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rnnc.graph.system import Value
 from rnnc.graph.types import whole
-from rnnc.source import DataError
+from rnnc.source import DataError, InternalError
 
 NDA = NDArray[Any]
 
@@ -42,6 +42,15 @@ MAPS: dict[str, Callable[..., NDA]] = {
     "copy": lambda x: x,
     "stop_gradient": lambda x: x,
 }
+
+
+def one_rank(value: Value, operands: Sequence[NDA]) -> list[NDA]:
+    """Operands of one rank: scalars get features of length 1, on the right of the batch."""
+    rank = max(x.ndim for x in operands)
+    if any(x.ndim not in (1, rank) for x in operands):
+        raise InternalError(f"{value.name} = {value.op}(…) has operands of different ranks")
+    return [x.reshape(len(x), *(x.shape[1:] or (1,) * (rank - 1))) for x in operands]
+
 
 # ---------------------------------------------------------------- reductions
 # of an array over some of its dimensions, which stay as length 1

@@ -10,8 +10,8 @@ the batch is a vector, since its sequences never meet but where an op names the 
 of an op are entries with that axis always, ``[1 or batch, *features]``, so that NumPy broadcasts
 it as the System does by name.
 
-What the ops mean is in ``meanings``. Nothing is shared with the schedule or the backends, as what
-agrees with this must agree for no other reason than being right.
+What the ops mean is in ``meanings`` and ``recurrences``. Nothing is shared with the schedule or
+the backends, as what agrees with this must agree for no other reason than being right.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import BATCH, FIRST, LAST, Array, Index, Kind, Read, whole
-from rnnc.runtime.meanings import MAPS, NORMALISING, REDUCTIONS, WHOLE, fill
+from rnnc.runtime.meanings import MAPS, NORMALISING, REDUCTIONS, WHOLE, fill, one_rank
+from rnnc.runtime.recurrences import RECURRENCES
 from rnnc.source import DataError, InternalError, UsageError
 
 NDA = NDArray[Any]
@@ -74,14 +75,6 @@ def evaluate(
                 raise UsageError(f"{system.name} has no value {name}")
             results[name] = run.array(name)
     return results
-
-
-def _one_rank(value: Value, operands: Sequence[NDA]) -> list[NDA]:
-    """Operands of one rank: scalars get features of length 1, on the right of the batch."""
-    rank = max(x.ndim for x in operands)
-    if any(x.ndim not in (1, rank) for x in operands):
-        raise InternalError(f"{value.name} = {value.op}(…) has operands of different ranks")
-    return [x.reshape(len(x), *(x.shape[1:] or (1,) * (rank - 1))) for x in operands]
 
 
 def _over(value: Value) -> tuple[str, ...]:
@@ -228,9 +221,9 @@ class _Evaluation:
                 raise InternalError(f"{value.name} stacks {len(value.reads)} steps of {axis}")
             return [[self._target(value, value.reads[here[axis] - 1], here)]]
         over = _over(value)
-        if value.op == "linear_scan":
+        if value.op in RECURRENCES:
             over = (value.attr("axis"),)
-        kept = value.op in (*NORMALISING, "linear_scan")
+        kept = value.op in NORMALISING or value.op in RECURRENCES
         if any((axis in value.axes) != kept for axis in over):
             raise InternalError(f"{value.name} = {value.op}[{', '.join(over)}](…) has wrong axes")
         times = [a for a in over if a != BATCH]
@@ -287,7 +280,7 @@ class _Evaluation:
             x = first[0] if first else np.zeros((1,), DTYPES[value.type.kind])
             return fill(x, self.shapes[value.name]) if x.ndim == 1 else x
         if value.op in MAPS:
-            return MAPS[value.op](*_one_rank(value, first))
+            return MAPS[value.op](*one_rank(value, first))
         if value.op in WHOLE:
             return WHOLE[value.op](value, *first)
         if value.op in LEAVES:
@@ -302,8 +295,8 @@ class _Evaluation:
             return self._scatter(value, operands)
         if value.op == "stack":
             return first[0]
-        if value.op == "linear_scan":
-            return self._linear_scan(key, operands)
+        if value.op in RECURRENCES:
+            return self._recurrence(key, operands)
         raise InternalError(f"{value.name} = {value.op}(…): the reference has no such op")
 
     def _given(self, value: Value, steps: tuple[int, ...]) -> NDA:
@@ -341,29 +334,13 @@ class _Evaluation:
             total = total + part
         return np.asarray(total)
 
-    def _linear_scan(self, key: Key, operands: list[list[Key]]) -> NDA:
-        """All steps in one go, since each of them needs the one before: the states
-        ``[k, 1 or batch, *features]`` after a step are A times those before it, plus b."""
+    def _recurrence(self, key: Key, operands: list[list[Key]]) -> NDA:
+        """All steps in one go, since each of them needs the one before."""
         value = self.system[key[0]]
-        axis, k = value.attr("axis"), value.attr("states")
-        turn = slice(None) if value.attr("forward") else slice(None, None, -1)
-        places = list(range(self.length(axis)))[turn]
-        states: list[NDA] = []
-        for place in places:
-            now = [self._operand(keys[place]) for keys in operands]
-            a, b, first = now[: k * k], now[k * k : -k], now[-k:]
-            before = states or first
-            states = []
-            for i in range(k):
-                terms = [_one_rank(value, [a[k * i + j], before[j]]) for j in range(k)]
-                total = sum((x * y for x, y in terms[1:]), terms[0][0] * terms[0][1])
-                x, y = _one_rank(value, [total, b[i]])
-                states.append(x + y)
-            vectors = np.broadcast_arrays(*states)
-            row = vectors[0] if k == 1 else np.concatenate(
-                [x if x.ndim > 1 else x[:, None] for x in vectors], axis=1
-            )  # fmt: skip
-            beside = {**self._here(key), axis: place + 1}
+        axis, here = value.attr("axis"), self._here(key)
+        steps = [list(map(self._operand, keys)) for keys in zip(*operands, strict=True)]
+        for place, row in enumerate(RECURRENCES[value.op](value, steps)):
+            beside = {**here, axis: place + 1}
             self._store((value.name, tuple(beside.values())), row)
         return self._operand(key)
 
@@ -409,5 +386,5 @@ LEAVES: dict[str, Callable[[_Evaluation, Value, Mapping[str, int]], Any]] = {
 }
 GIVEN = ("input", "target", "param", "uniform")
 # every op that has its definition here
-APART = ("contract", "scatter", "stack", "linear_scan")
-DEFINED = frozenset((*MAPS, *REDUCTIONS, *WHOLE, *LEAVES, *GIVEN, *APART))
+APART = ("contract", "scatter", "stack")
+DEFINED = frozenset((*MAPS, *REDUCTIONS, *WHOLE, *LEAVES, *GIVEN, *APART, *RECURRENCES))
