@@ -20,6 +20,7 @@ from rnnc.graph.build import build
 from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
+from rnnc.passes.attention import attention
 from rnnc.passes.carry import carry, chunk, initial
 from rnnc.passes.chosen import chosen
 from rnnc.passes.collect import collect
@@ -262,7 +263,7 @@ def forms(options: Options) -> list[Pass]:
         return list(LEAN[options.backend])
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
-    return [*chosen, linear, simplify, *LEAN[options.backend]]
+    return [*chosen, attention, linear, simplify, *LEAN[options.backend]]
 
 
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:

@@ -139,7 +139,7 @@ def test_forms(equations: str) -> None:
         ("h[t] = where(y[t] > 0, h[t-1], x[t])", "`h` drops what it was by a where"),
         ("h[t] = where(y[t] > 0, 0, h[t-1] + log(x[t]))", "`h` drops what it was by a where"),
         ("h[t] = 0.5 * h[t-2] + x[t]", "`h` is read further away than one step"),
-        ("S[t] = 0.5 * S[t-1] + outer(x[t], y[t])\nh[t] = S[t] x[t]",
+        ("S[t] = 0.5 * S[t-1] + outer(x[t], y[t])\nh[t] = tanh(S[t]) x[t]",
          "`S` is [3, 3], no number and no vector"),
         ("h[t] = 0.6 * h[t-1] + 0.6 * g[t-1] + x[t]\ng[t] = 0.5 * h[t-1]",
          "keeps the sum of its factors from being larger than 1"),

@@ -339,15 +339,22 @@ def matrices(p: Plan) -> set[str]:
 def test_matrices_stay_in_their_loop() -> None:
     """Outer products, and what is read off a matrix of states, are computed step by step; gradients
     need the states of all steps, and nothing else of that size."""
-    assert matrices(plan_of(LINEAR_ATTENTION)) == set()
-    assert matrices(plan("MLSTM")) == set()
-    lean = compiler.plan_of(rnnc.parse(f"model M\n{LINEAR_ATTENTION}").system, Options())
-    (loop,) = lean.loops  # every form that a step needs is made before the loop
+    spec = rnnc.parse(f"model M\n{LINEAR_ATTENTION}")
+    plain = compiler.plan_of(spec.system, Options(plain_loops=True))
+    assert matrices(plain) == set()
+    (loop,) = plain.loops  # every form that a step needs is made before the loop
     assert [s.op for s in loop.body] == ["mul", "mul", "add", "matmul"]
-    (loop,) = plan_of(LINEAR_ATTENTION).loops
-    assert ops(loop.body)["matmul"] == 1
     assert ops(loop.body)["permute"] == 0  # the matrix is taken as it lies
-    assert matrices(plan_of(LINEAR_ATTENTION, "grad")) == {"S", "S[t-1]~1"}
+    gradients = compiler.plan_of(spec.system, Options("grad", plain_loops=True))
+    assert matrices(gradients) == {"S", "S[t-1]~1"}
+
+
+def test_matrices_without_a_loop() -> None:
+    """In chunks no array has a matrix at every step, of gradients neither."""
+    for mode in ("predict", "grad"):
+        assert matrices(plan_of(LINEAR_ATTENTION, mode)) == set()
+        assert matrices(plan("MLSTM", mode)) == set()
+        assert plan_of(LINEAR_ATTENTION, mode).loops == ()
 
 
 def test_rwkv_loops() -> None:

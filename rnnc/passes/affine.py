@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rnnc.graph.cycles import Recurrence
-from rnnc.graph.names import owner_of
+from rnnc.graph.names import is_temporary, owner_of
 from rnnc.graph.system import Value
 from rnnc.graph.types import FIRST, LAST, Index, Read
 from rnnc.passes.terms import Terms
@@ -30,6 +30,18 @@ class Affine:
 
     factors: Mapping[str, Read | None]
     rest: Read | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a recurrence: one operation for its ``states``, or a loop for this
+    ``reason``; ``nearly`` if it is linear, and numbers or readers are in the way and not its
+    form."""
+
+    recurrence: Recurrence
+    states: tuple[str, ...] = ()
+    reason: str = ""
+    nearly: bool = False
 
 
 class Forms:
@@ -82,6 +94,10 @@ class Forms:
             sign, v = -sign if v.op == "neg" else sign, source
         return sign, v.name
 
+    def is_state(self, name: str) -> bool:
+        """Whether a value is a state, or the negative of one."""
+        return self._behind(name)[1] in self.states
+
     def first(self, state: str) -> Read | None:
         """What a state is before the first step; None is 0."""
         system = self.terms.system
@@ -99,7 +115,7 @@ class Forms:
             value = self.terms.system[name]
             if value.op == "where" and value.reads[0].source in self.members:
                 raise NotAffine(f"`{owner_of(name)}` chooses by what recurs")
-            operands = [self._read(r) for r in value.reads]  # what is in the way further in first
+            operands = [self.read(r) for r in value.reads]  # what is in the way further in first
             rule = _RULES.get(value.op)
             if rule is None:
                 raise NotAffine(f"`{owner_of(name)}` {_told(value)} of what recurs")
@@ -107,7 +123,8 @@ class Forms:
             self._known[name] = rule(self, value, operands)
         return self._known[name]
 
-    def _read(self, r: Read) -> Affine:
+    def read(self, r: Read) -> Affine:
+        """The form of what a member reads."""
         if r.source not in self.members:
             return Affine({}, r)
         if not r.at:
@@ -117,6 +134,30 @@ class Forms:
 
     def one(self, factor: Read | None) -> Read:
         return factor or self.terms.number(1.0)
+
+
+def magnifies(terms: Terms, state: str, factor: Read | None) -> NotAffine:
+    """What is in the way where a factor, or (None) the sum of several, may be above 1 in size."""
+    what = "the sum of its factors" if factor is None else named(terms, factor)
+    return NotAffine(
+        f"`{owner_of(state)}` is linear in the step before, but nothing in the equations keeps "
+        f"{what} from being larger than 1 in size (as a sigmoid would): then products over many "
+        "steps could overflow where single steps do not"
+    )
+
+
+def named(terms: Terms, factor: Read) -> str:
+    """A factor in the words of the spec."""
+    name = unsigned(terms, factor)[1].source
+    return f"a factor in `{owner_of(name)}`" if is_temporary(name) else f"`{name}`"
+
+
+def unsigned(terms: Terms, r: Read) -> tuple[int, Read]:
+    """A read without the minus signs before it, and their sign."""
+    sign = 1
+    while terms.values[r.source].op == "neg" and not r.at:
+        sign, r = -sign, terms.values[r.source].reads[0]
+    return sign, r
 
 
 def _told(value: Value) -> str:

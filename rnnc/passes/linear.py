@@ -23,31 +23,19 @@ A state is read by others as before, and they are computed for all steps at once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.names import is_temporary, owner_of
+from rnnc.graph.names import owner_of
 from rnnc.graph.ranges import Ranges
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Attrs, Read, Type, whole
-from rnnc.passes.affine import Affine, Forms, NotAffine
+from rnnc.passes.affine import Affine, Forms, NotAffine, Verdict, magnifies, unsigned
 from rnnc.passes.plan import MOST_ENTRIES
 from rnnc.passes.terms import Terms
 
 MOST_STATES = 2  # the work of blocks grows with the cube of their number
 
 Matrix = Sequence[Sequence[Read]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a recurrence: a scan of ``states``, or a loop for this ``reason``; ``nearly``
-    if it is linear, and numbers are in the way and not its form."""
-
-    recurrence: Recurrence
-    states: tuple[str, ...] = ()
-    reason: str = ""
-    nearly: bool = False
 
 
 def linear(system: System) -> System:
@@ -131,25 +119,14 @@ class _Scans(Terms):
             sizes = [self.ranges.size(r) for r in row]
             if sum(sizes) <= 1:
                 continue
-            largest = row[sizes.index(max(sizes))]
-            what = self._named(largest) if max(sizes) > 1 else "the sum of its factors"
-            raise NotAffine(
-                f"`{owner_of(state)}` is linear in the step before, but nothing in the equations "
-                f"keeps {what} from being larger than 1 in size (as a sigmoid would): then "
-                "products over many steps could overflow where single steps do not"
-            )
-
-    def _named(self, factor: Read) -> str:
-        """A factor in the words of the spec."""
-        name = self._sign(factor)[1].source
-        return f"a factor in `{owner_of(name)}`" if is_temporary(name) else f"`{name}`"
+            raise magnifies(self, state, row[sizes.index(max(sizes))] if max(sizes) > 1 else None)
 
     def _is_rotation(self, matrix: Matrix) -> bool:
         """``[[p, -q], [q, p]]`` with p = r cos(θ) and q = r sin(θ), r not above 1 in size: as a
         product with a complex number, it makes no pair longer."""
         if len(matrix) != 2:
             return False
-        (a, b), (c, d) = ([self._sign(r) for r in row] for row in self._unmasked(matrix))
+        (a, b), (c, d) = ([unsigned(self, r) for r in row] for row in self._unmasked(matrix))
         if a != d or b[1] != c[1] or b[0] == c[0]:
             return False
         return any(
@@ -163,15 +140,10 @@ class _Scans(Terms):
         entries = [self.values[r.source] for row in matrix for r in row]
         flag = entries[0].reads[:1]
         if any(
-            v.op != "where" or v.reads[:1] != flag or not self._is_number(v.reads[2], 0.0)
-            for v in entries
+            v.op != "where" or v.reads[:1] != flag or not self.is_zero(v.reads[2]) for v in entries
         ):
             return matrix
         return [[self.values[r.source].reads[1] for r in row] for row in matrix]
-
-    def _is_number(self, r: Read, number: float) -> bool:
-        v = self.values[r.source]
-        return v.op == "constant" and v.attr("value") == number
 
     def _polar(self, r: Read, function: str) -> list[tuple[Read, Read]]:
         """The r and θ of ``r * cos(θ)`` (or ``sin``)."""
@@ -180,13 +152,6 @@ class _Scans(Terms):
             return []
         waves = [(v.reads[i], self.values[v.reads[1 - i].source]) for i in (0, 1)]
         return [(radius, wave.reads[0]) for radius, wave in waves if wave.op == function]
-
-    def _sign(self, r: Read) -> tuple[int, Read]:
-        """A read without the minus signs before it."""
-        sign = 1
-        while self.values[r.source].op == "neg" and not r.at:
-            sign, r = -sign, self.values[r.source].reads[0]
-        return sign, r
 
     # ---------------------------------------------------------------- the scan
 

@@ -75,6 +75,11 @@ class Terms(Editor):
     def ones(self, *shape: Size) -> Read:
         return self.emit("broadcast", self.number(1.0), shape=shape)
 
+    def is_zero(self, r: Read) -> bool:
+        """Whether a read gives a constant 0."""
+        v = self.values[r.source]
+        return v.op == "constant" and v.attr("value") == 0
+
     # ---------------------------------------------------------------- arithmetic
 
     def add(self, a: Read, b: Read) -> Read:
