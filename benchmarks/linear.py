@@ -5,8 +5,9 @@
 `models`: whole models of the library, inference and gradients, under onnxruntime and in NumPy.
 `rule`: the recurrence alone, for numbers of steps and of entries (batch times features) around
 those at which the loop is taken, `plan.LEAST_STEPS` and `plan.MOST_ENTRIES`; both are lifted here.
-`matrices`: linear attention, whose state is a matrix and stays in a loop, beside a Scan built by
-hand and, where it is installed (`pip install torch==2.13.0`), the same loop in eager PyTorch.
+`matrices`: linear attention, whose state is a matrix, and its gradients: in chunks of steps, in the
+loop that it would be, in a Scan built by hand, and where they are installed (`pip install
+torch==2.13.0 jax==0.10.2`) as a loop in eager PyTorch and a scan in JAX.
 All sides must agree to 1e-4 of the largest entry before they are timed. onnxruntime and BLAS run
 with one thread unless told otherwise.
 """
@@ -178,36 +179,48 @@ def benchmark_rule(rounds: int, threads: int) -> None:
 def benchmark_matrices(rounds: int, threads: int) -> None:
     """A state that is a matrix: T 256, d 64, one sequence and several."""
     import numpy as np
-    from timing import compare
+    from timing import check_gradients, compare
 
     import rnnc
 
     steps, n, d = 256, 28, 64
     spec = rnnc.parse(ATTENTION, n=n, d=d)
     weights = spec.init(seed=0)
-    model = spec.compile("onnx", weights=weights, threads=threads)
     by_hand = _by_hand(weights, threads)
-    for batch in (1, 8):
+    for batch in (1, 16):
         rng = np.random.default_rng(1)
         x = rng.standard_normal((batch, steps, n)).astype(np.float32)
-        first = np.zeros((batch, d, d), np.float32)
-        functions: dict[str, Callable[[], Any]] = {
-            "Scan by hand": partial(by_hand, x, first),
-            "rnnc": partial(model.run, {"x": x}),
-        }
-        expected = {"h": by_hand(x, first)}
-        _check("rnnc", model.run({"x": x}), expected)
-        try:
-            eager = _eager(weights, threads)
-            _check("PyTorch", {"h": eager(x)}, expected)
-            functions["eager PyTorch"] = partial(eager, x)
-        except ImportError:
-            print("torch is not installed\n")
-        title = f"linear attention, T {steps}, batch {batch}, d {d}"
-        compare(functions, rounds, "Scan by hand", title)
+        d_h = rng.standard_normal((batch, steps, d)).astype(np.float32)
+        for mode in ("predict", "grad"):
+            inputs = {"x": x} if mode == "predict" else {"x": x, "d_h": d_h}
+            given = {} if mode == "predict" else {"weights": weights}
+            functions: dict[str, Callable[[], Any]] = {}
+            for backend in ("onnx", "numpy"):
+                for form in ("chunks", "loop"):
+                    model = spec.compile(
+                        backend, mode=mode, plain_loops=form == "loop", threads=threads,
+                        weights=weights if mode == "predict" else None,
+                    )  # fmt: skip
+                    functions[f"{backend}, {form}"] = partial(model.run, inputs, **given)
+            if mode == "predict":
+                first = np.zeros((batch, d, d), np.float32)
+                functions["Scan by hand"] = partial(by_hand, x, first)
+            for title, peer in (("eager PyTorch", _eager), ("JAX scan", _scanned)):
+                try:
+                    functions[title] = peer(weights, threads, x, d_h if mode == "grad" else None)
+                except ImportError as missing:
+                    print(f"{missing}\n")
+            expected = functions["onnx, loop"]()
+            for title, function in functions.items():
+                if mode == "grad":
+                    check_gradients(title, function(), expected)
+                else:
+                    _check(title, function(), expected)
+            title = f"linear attention, {mode}, T {steps}, batch {batch}, d {d}"
+            compare(functions, rounds, "onnx, chunks", title)
 
 
-def _by_hand(weights: dict[str, np.ndarray], threads: int) -> Callable[..., np.ndarray]:
+def _by_hand(weights: dict[str, np.ndarray], threads: int) -> Callable[..., dict[str, np.ndarray]]:
     """From x and the first state to h, by the Scan above."""
     import onnx
     import onnxruntime
@@ -223,30 +236,80 @@ def _by_hand(weights: dict[str, np.ndarray], threads: int) -> Callable[..., np.n
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return lambda x, first: session.run(["h"], {"x": x, "S0": first})[0]
+    return lambda x, first: {"h": session.run(["h"], {"x": x, "S0": first})[0]}
 
 
-def _eager(weights: dict[str, np.ndarray], threads: int) -> Callable[..., np.ndarray]:
-    """From x to h in PyTorch, products with the input in front of the loop."""
+Results = Callable[[], dict[str, Any]]
+
+
+def _eager(
+    weights: dict[str, np.ndarray], threads: int, array: np.ndarray, d_h: np.ndarray | None
+) -> Results:
+    """h in PyTorch, products with the input in front of the loop; with d_h the gradients, by
+    autograd."""
     import torch
 
     torch.set_num_threads(threads)
-    w = {name: torch.from_numpy(array) for name, array in weights.items()}
+    w = {name: torch.tensor(a, requires_grad=d_h is not None) for name, a in weights.items()}
+    x = torch.from_numpy(array)
 
-    def run(array: np.ndarray) -> np.ndarray:
+    def values() -> torch.Tensor:
+        q, k, v = (x @ w[name].T for name in ("W_q", "W_k", "W_v"))
+        f = torch.sigmoid(x @ w["w_f"])
+        state = torch.zeros(len(x), v.shape[-1], k.shape[-1])
+        out = []
+        for t in range(x.shape[1]):
+            new = v[:, t, :, None] * k[:, t, None, :]
+            state = f[:, t, None, None] * state + new
+            out.append((state @ q[:, t, :, None])[..., 0])
+        return torch.stack(out, 1)
+
+    def gradients() -> dict[str, Any]:
+        h = values()
+        found = torch.autograd.grad(h, list(w.values()), torch.from_numpy(d_h))
+        named = {f"d_{name}": g.numpy() for name, g in zip(w, found, strict=True)}
+        return {"h": h.detach().numpy(), **named}
+
+    def predict() -> dict[str, Any]:
         with torch.no_grad():
-            x = torch.from_numpy(array)
-            q, k, v = (x @ w[name].T for name in ("W_q", "W_k", "W_v"))
-            f = torch.sigmoid(x @ w["w_f"])
-            state = torch.zeros(len(x), v.shape[-1], k.shape[-1])
-            out = []
-            for t in range(x.shape[1]):
-                new = v[:, t, :, None] * k[:, t, None, :]
-                state = f[:, t, None, None] * state + new
-                out.append((state @ q[:, t, :, None])[..., 0])
-            return torch.stack(out, 1).numpy()
+            return {"h": values().numpy()}
 
-    return run
+    return predict if d_h is None else gradients
+
+
+def _scanned(
+    weights: dict[str, np.ndarray], threads: int, array: np.ndarray, d_h: np.ndarray | None
+) -> Results:
+    """The same as a compiled ``lax.scan`` (which takes as many threads as it likes)."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    def values(w: dict[str, Any], x: Any) -> Any:
+        steps = jnp.swapaxes(x, 0, 1)
+        q, k, v = (steps @ w[name].T for name in ("W_q", "W_k", "W_v"))
+        f = jax.nn.sigmoid(steps @ w["w_f"])
+
+        def step(state: Any, now: Any) -> Any:
+            q, k, v, f = now
+            state = f[:, None, None] * state + v[:, :, None] * k[:, None, :]
+            return state, jnp.einsum("bij,bj->bi", state, q)
+
+        first = jnp.zeros((x.shape[0], v.shape[-1], k.shape[-1]), x.dtype)
+        return jnp.swapaxes(jax.lax.scan(step, first, (q, k, v, f))[1], 0, 1)
+
+    def gradients(w: dict[str, Any], x: Any, d_h: Any) -> Any:
+        h, back = jax.vjp(lambda w: values(w, x), w)
+        return {"h": h, **{f"d_{name}": g for name, g in back(d_h)[0].items()}}
+
+    def results(found: dict[str, Any]) -> dict[str, Any]:
+        return {name: np.asarray(a) for name, a in found.items()}
+
+    if d_h is None:
+        compiled = jax.jit(lambda w, x: {"h": values(w, x)})
+        return lambda: results(compiled(weights, array))
+    slopes = jax.jit(gradients)
+    return lambda: results(slopes(weights, array, d_h))
 
 
 @contextmanager
