@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import rnnc
 from rnnc import compiler
 from rnnc.backends import numpy_source, onnx_attention
+from rnnc.cli.explain import explanation
 from rnnc.compiler import Options
 from rnnc.graph.system import System
 from rnnc.graph.verify import verify
@@ -182,6 +183,16 @@ def test_counts() -> None:
     assert operations(plain, mode="grad", inputs=inputs) == (4, 0, 0)
     gated = parsed(f"{GATED}h[t] = S[t] q[t]\noutput h")
     assert operations(gated, mode="grad", inputs=inputs) == (4, 1, 0)
+
+
+def test_told() -> None:
+    """What became of a matrix, and of one that has to be made at every step who needs it."""
+    options = {"backend": "onnx", "target": "cpu"}
+    told = explanation(parsed(f"{GATED}h[t] = S[t] q[t]\noutput h"), Options(**options))
+    assert "form: in chunks of 32 steps (blocked)" in told
+    told = explanation(parsed(f"{GATED}h[t] = S[t] q[t]\noutput h, S"), Options(**options))
+    assert "not in chunks: `S` is given out at every step as a matrix" in told
+    assert "form: one Scan" in told
 
 
 # ---------------------------------------------------------------- lengths, chunks, axes

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from rnnc.graph.cycles import recurrences
+from rnnc.graph.cycles import Recurrence, recurrences
 from rnnc.graph.names import owner_of
 from rnnc.graph.ranges import Ranges
 from rnnc.graph.system import System, Value, fresh
@@ -55,7 +55,7 @@ class _Attention(Terms):
         self.verdicts: dict[frozenset[str], Verdict] = {}
         ranges = Ranges(self.values)
         for r in recurrences(system):
-            if not any(system[m].type.rank == 2 for m in r.members):
+            if not self._has_matrix(r):
                 continue
             try:
                 memory = Memory(self, r, ranges)
@@ -68,6 +68,12 @@ class _Attention(Terms):
         while dropped := [m for m in self.memories if self._in_the_way(m)]:
             for memory in dropped:
                 self.memories.remove(memory)
+
+    def _has_matrix(self, recurrence: Recurrence) -> bool:
+        """Whether a matrix is handed from step to step."""
+        members = recurrence.members
+        reads = (r for m in members for r in self.system[m].reads if r.source in members and r.at)
+        return any(self.system[r.source].type.rank == 2 for r in reads)
 
     def _grows(self, memory: Memory) -> bool:
         """Whether there are matrices made of the members that were not known yet."""
