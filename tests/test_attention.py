@@ -110,8 +110,8 @@ def test_forms(equations: str) -> None:
     assert count > 0
     assert left == 0
     assert reasons(spec, "grad") == []
-    assert_all_agree(spec, batch=2, steps=CHUNK + 5, unrolled=False)
-    assert_gradients_agree(spec, batch=2, steps=CHUNK + 5, unrolled=False)
+    assert_all_agree(spec, batch=2, steps=LEAST_CHUNKED + 3, unrolled=False)
+    assert_gradients_agree(spec, batch=2, steps=LEAST_CHUNKED + 3, unrolled=False)
     before = simplify(evaluating(spec.bound))
     after = verify(attention(before))
     assert after is not before
@@ -253,7 +253,7 @@ def test_a_learned_first_state(gate: str) -> None:
             "h[t] = S[t] q[t]\noutput h"
         )
         assert reasons(spec, "grad") == []
-        assert_gradients_agree(spec, batch=2, steps=CHUNK + 1, unrolled=False)
+        assert_gradients_agree(spec, batch=2, steps=LEAST_CHUNKED + 3, unrolled=False)
 
 
 def test_along_the_second_axis() -> None:
