@@ -481,6 +481,27 @@ output a, b, c
 
 
 REGRESSIONS = {
+    # what a recurrence multiplies with is spread, and needs all steps of the loop's own axis
+    "all_rows": """
+model Rows
+axis s : S
+axis t : T
+input x[s, t] : [2], y[s] : [2], z[t] : [2]
+param b : [2]
+w[s, t] = y[s] * z[t]
+v[s, t] = sin(softmax[s](w[s, t]) * v[s+1, t-2] + x[s, t] + b)
+output v
+""",
+    "all_steps": """
+model Steps
+axis s : S
+axis t : T
+input x[s, t] : [2], a[s, t] : []
+param W : [2, 2], b : [2]
+w[s, t] = a[s, t] * b
+v[s, t] = sin(softmax[t](w[s, t]) * (W v[s, t-1]) + x[s, t])
+output v
+""",
     # an output that is known before the first step of the axis that is streamed
     "known_before": """
 model Known

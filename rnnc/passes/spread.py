@@ -227,7 +227,7 @@ def _joining(
         if v.type.rank < 2:
             takes_in |= any(r.source in matrices and not r.at for r in v.reads)
         # what needs all steps of the axis cannot be computed step by step
-        whole = v.op in ALONG and v.attr("axis") == axis
+        whole = axis in v.over or (v.op in ALONG and v.attr("axis") == axis)
         if takes_in and axis in v.axes and not whole and v.name not in members | taken:
             found.add(v.name)
     graph = system.graph
