@@ -5,7 +5,9 @@ The blocks of a page run in order, in one temporary folder with copies of ``exam
 
 - ``python`` runs, in one namespace for the page; ``fails``: it must raise.
 - ``console`` or ``sh``: each line ``$ command`` runs and must succeed; ``fails``: the last one must
-  not; ``exact``: what follows a command is its output, in which ``...`` stands for anything.
+  not; ``exact``: what follows a command is its output, in which ``...`` stands for anything. The
+  first ``rnnc`` of a page is a process of its own, as users have it; the others are calls of what
+  that process calls, which takes most of a second to import.
 - ``rnn`` must pass ``rnnc check``; ``fails``: it must not.
 - A block marked ``fragment`` is skipped.
 - A block with the first line ``# file: NAME`` is written to that file, for the blocks after it;
@@ -15,21 +17,28 @@ The blocks of a page run in order, in one temporary folder with copies of ``exam
 from __future__ import annotations
 
 import doctest
+import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from rnnc.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if p.exists()]
 
 PROGRAMS = {"rnnc", "python", "python3", "cat", "ls"}
+ALONE = {"bench"}  # NumPy takes the number of its threads when it is loaded
 SETTING_UP = re.compile(r"(make|pip|git|cd|source|python3? -m (pip|venv))\b")
 
 
@@ -106,7 +115,46 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
-def shell(command: str, *, succeeds: bool, place: str) -> str:
+@dataclass
+class Shell:
+    """Runs the commands of a page; ``processes`` are those that had one of their own."""
+
+    processes: list[str] = field(default_factory=list)
+
+    def run(self, command: str, *, succeeds: bool, place: str) -> str:
+        """What a command prints, on stdout and stderr."""
+        program, *arguments = shlex.split(command)
+        seen = any(c.startswith("rnnc ") for c in self.processes)
+        if program == "rnnc" and seen and arguments[0] not in ALONE:
+            code, printed = called(arguments)
+        else:
+            self.processes.append(command)
+            code, printed = started(command)
+        report = f"{place}: $ {command}\nexit code {code}\n{printed}"
+        assert (code == 0) == succeeds, report
+        assert "Traceback (most recent call last)" not in printed, report
+        return printed
+
+    def console(self, block: Block) -> None:
+        """Run the commands of a block, and compare what they print."""
+        found = commands(block)
+        for i, (command, shown) in enumerate(found):
+            if SETTING_UP.match(command):
+                continue
+            assert command.split()[0] in PROGRAMS, f"{block.place}: cannot run {command!r} here"
+            fails = "fails" in block.marks and i == len(found) - 1
+            printed = self.run(command, succeeds=not fails, place=block.place)
+            if "exact" in block.marks:
+                want, got = (
+                    "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
+                    for text in (shown, printed)
+                )
+                same = doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
+                assert same, f"{block.place}: $ {command}\nshown:\n{want}\nprinted:\n{got}"
+
+
+def started(command: str) -> tuple[int, str]:
+    """The exit code and the output of a process."""
     run = subprocess.run(
         command,
         shell=True,
@@ -116,27 +164,16 @@ def shell(command: str, *, succeeds: bool, place: str) -> str:
         encoding="utf-8",
         timeout=600,
     )
-    report = f"{place}: $ {command}\nexit code {run.returncode}\n{run.stdout}"
-    assert (run.returncode == 0) == succeeds, report
-    assert "Traceback (most recent call last)" not in run.stdout, report
-    return run.stdout
+    return run.returncode, run.stdout
 
 
-def run_console(block: Block) -> None:
-    found = commands(block)
-    for i, (command, shown) in enumerate(found):
-        if SETTING_UP.match(command):
-            continue
-        assert command.split()[0] in PROGRAMS, f"{block.place}: cannot run {command!r} here"
-        fails = "fails" in block.marks and i == len(found) - 1
-        printed = shell(command, succeeds=not fails, place=block.place)
-        if "exact" in block.marks:
-            want, got = (
-                "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
-                for text in (shown, printed)
-            )
-            same = doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
-            assert same, f"{block.place}: $ {command}\nshown:\n{want}\nprinted:\n{got}"
+def called(arguments: Sequence[str]) -> tuple[int, str]:
+    """The exit code and the output of ``rnnc`` in this process."""
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)  # which it prints
+        code = main(arguments)
+    return code, printed.buffer.getvalue().decode()
 
 
 def run_python(block: Block, namespace: dict[str, object]) -> None:
@@ -152,6 +189,7 @@ def run_python(block: Block, namespace: dict[str, object]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
+    shell = Shell()
     specs = []  # names say the line: a message about one leads to its place
     for block in blocks(page):
         if "fragment" in block.marks:
@@ -164,15 +202,15 @@ def test_page(page: Path, folder: Path) -> None:
             name = f"{page.stem}-line-{block.line}.rnn"
             (folder / name).write_text(block.text, encoding="utf-8")
             if "fails" in block.marks:
-                shell(f"rnnc check {name}", succeeds=False, place=block.place)
+                shell.run(f"rnnc check {name}", succeeds=False, place=block.place)
             else:
                 specs.append(name)
         elif block.language in {"console", "sh"}:
-            run_console(block)
+            shell.console(block)
         elif block.language == "python" and not named:
             run_python(block, namespace)
     if specs:
-        shell(f"rnnc check {' '.join(specs)}", succeeds=True, place=page.name)
+        shell.run(f"rnnc check {' '.join(specs)}", succeeds=True, place=page.name)
 
 
 PAGE = """\
