@@ -11,7 +11,7 @@ text     to_numpy, to_onnx      the plan written down
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Literal
@@ -220,10 +220,29 @@ def final(system: System, options: Options) -> System:
 def _run(passes: Iterable[Pass], system: System) -> System:
     """The system after these passes, verified after each that changed it."""
     for step in passes:
-        changed = step(system)
-        if changed is not system:
-            system = verify(changed)
+        system = _after(step, system)
     return system
+
+
+def _after(step: Pass, system: System) -> System:
+    """The system after one pass. What forms of a model have in common is computed once: the
+    result stays with the system, but for steps that are unrolled, which are many."""
+    key: Hashable = step
+    if isinstance(step, partial):
+        key = (step.func, *step.keywords.items())
+        if not all(isinstance(x, str | tuple) for x in step.keywords.values()):
+            return _verified(step, system)
+    if key not in system.made:
+        system.made[key] = _verified(step, system)
+    after: System = system.made[key]
+    if step is simplify:  # of what is simple nothing is left to do
+        after.made[simplify] = after
+    return after
+
+
+def _verified(step: Pass, system: System) -> System:
+    changed = step(system)
+    return system if changed is system else verify(changed)
 
 
 def rolled(system: System, options: Options) -> System:
@@ -231,9 +250,9 @@ def rolled(system: System, options: Options) -> System:
     recurrences that are left."""
     if options.mode not in list(PIPELINES):  # which may be no name at all
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
-    system = verify(training(system) if options.training else evaluating(system))
+    system = _run((training if options.training else evaluating,), system)
     if options.outputs:
-        system = verify(giving(system, options.outputs))
+        system = _run((partial(giving, names=options.outputs),), system)
     system = _run(passes(options), system)
     if options.unroll is not None:
         if options.mode == "step":
@@ -403,7 +422,9 @@ def planned(system: System, options: Options) -> Plan:
     if options.memory not in MEMORY:
         raise UsageError(f"no memory {options.memory!r}; there are: {', '.join(MEMORY)}")
     if options.memory == "normal":
-        plan = schedule(system)
+        if schedule not in system.made:
+            system.made[schedule] = schedule(system)
+        plan: Plan = system.made[schedule]
         if options.backend == "onnx":
             plan = reshaped(plan)
         return plan if options.plain_loops else windows(plan)

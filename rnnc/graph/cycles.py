@@ -30,10 +30,13 @@ class Recurrence:
 
 def recurrences(system: System) -> tuple[Recurrence, ...]:
     """All recurrences of a system; raises SpecError with every cycle that is none."""
-    finder = _Finder(system)
-    found = finder.within(_edges(system), system.time_axes())
-    if finder.problems:
-        raise SpecError(finder.problems)
+    if recurrences not in system.made:
+        finder = _Finder(system)
+        all_of_them = finder.within(_edges(system), system.time_axes())
+        if finder.problems:
+            raise SpecError(finder.problems)
+        system.made[recurrences] = all_of_them
+    found: tuple[Recurrence, ...] = system.made[recurrences]
     return found
 
 
@@ -74,7 +77,8 @@ class _Finder:
 
     def within(self, edges: Sequence[_Edge], axes: tuple[str, ...]) -> tuple[Recurrence, ...]:
         """The recurrences among these reads over some of the axes."""
-        graph = nx.DiGraph((e.source, e.reader) for e in edges)
+        graph = nx.DiGraph()
+        graph.add_edges_from((e.source, e.reader) for e in edges)
         group: dict[str, int] = {}
         for i, members in enumerate(nx.strongly_connected_components(graph)):
             group.update(dict.fromkeys(members, i))

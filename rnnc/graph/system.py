@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -67,11 +67,12 @@ class Value:
         length, whose steps are 1 to it."""
         return tuple((key, value) for key, value in self.attrs if key in ("range", "steps"))
 
-    def all_reads(self) -> Iterator[tuple[Hashable, Read]]:
+    def all_reads(self) -> Iterable[tuple[Hashable, Read]]:
         """Operands under their positions, then boundaries under ``("bound", i)``."""
-        yield from enumerate(self.reads)
-        for i, bound in enumerate(self.bounds):
-            yield ("bound", i), bound.read
+        if not self.bounds:
+            return enumerate(self.reads)
+        bounds = ((("bound", i), bound.read) for i, bound in enumerate(self.bounds))
+        return (*enumerate(self.reads), *bounds)
 
     def map_reads(self, change: Any) -> Value:
         """The same value with ``change(Read) -> Read`` applied to operands and boundaries."""
@@ -196,6 +197,11 @@ class System:
             for _, r in value.all_reads():
                 found[r.source].append((value, r))
         return found
+
+    @cached_property
+    def made(self) -> dict[Hashable, Any]:
+        """What was made of the system, under the function that made it: systems never change."""
+        return {}
 
     def pruned(self) -> System:
         """The system without what none of its results needs; inputs of states stay."""

@@ -16,8 +16,7 @@ from rnnc.passes.rules import RULES
 
 def simplify(system: System) -> System:
     """Apply the rules until nothing changes."""
-    while True:
-        work = Rewriter(system, RULES)
-        if not work.run():
-            return system.pruned()
-        system = system.with_values(work.values, targets=work.targets()).pruned()
+    system = system.pruned()
+    while (sweep := Rewriter(system, RULES)).run():
+        system = system.with_values(sweep.values, targets=sweep.targets()).pruned()
+    return system
