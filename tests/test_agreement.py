@@ -9,6 +9,7 @@ unnoticed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ SPECIAL = {
 }
 
 
+@cache
 def small(name: str) -> dict[str, int]:
     """Sizes of a model's own dims; those of its layers follow."""
     own = (d for d in rnnc.load(name).system.dims if "." not in d)
