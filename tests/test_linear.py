@@ -156,6 +156,25 @@ def test_reasons(equations: str, reason: str) -> None:
     assert scans(spec) == (0, 1)
 
 
+@pytest.mark.parametrize("first", ["", "h[0] = a\n"])
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        "(1 - z[t]) * h[t-1] + z[t] * y[t]",
+        "h[t-1] + z[t] * (y[t] - h[t-1])",
+        "h[t-1] - z[t] * (h[t-1] - y[t])",
+        "z[t] * y[t] + h[t-1] - z[t] * h[t-1]",
+    ],
+)
+def test_spellings(mixture: str, first: str) -> None:
+    """However a mixture is written, its gradient has one state, as it has itself."""
+    spec = parsed(f"z[t] = sigmoid(b * x[t])\n{first}h[t] = {mixture}\noutput h")
+    assert [len(states) for states in taken(spec, "grad")] == [1, 1]
+    assert scans(spec, mode="grad") == (2, 0)
+    assert_gradients_agree(spec, batch=2, steps=MANY, unrolled=False)
+    assert_gradients_agree(spec, batch=2, steps=2)
+
+
 def test_wide_states_stay_loops() -> None:
     for width, count in ((MOST_ENTRIES, 1), (MOST_ENTRIES + 1, 0)):
         spec = rnnc.load("MinGRU", n=2, m=width)

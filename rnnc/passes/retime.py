@@ -5,7 +5,9 @@
                                                          ∂h[t] = ∂y[t] + c[t+1]
 
 A loop then carries ``c`` alone, where it carried ``∂a`` and ``∂h`` and read ``f`` a step late: no
-array of all steps has to be moved by one, and what is kept of every step is no state besides.
+array of all steps has to be moved by one, and what is kept of every step is no state besides. So it
+is with ``∂h[t+1] - p[t+1]`` of a ``p[t] = z[t] * ∂h[t]`` that others need, too: of a state and what
+is made of it at the same step only one is carried, and the recurrence is seen to have one state.
 
 C. E. Leiserson, J. B. Saxe, Retiming Synchronous Circuitry, Algorithmica 1991.
 """
@@ -31,20 +33,22 @@ def retime(system: System) -> System:
 
 
 def _retime(editor: Editor, value: Value, recurrence: Recurrence) -> None:
-    """Rewrite one sum, if that spares moving an array of all steps: a delayed product of a matrix
-    alone stays, and takes the rest of the sum as its addend."""
+    """Rewrite one sum, if that spares moving an array of all steps, or carrying a value: a delayed
+    product of a matrix alone stays, and takes the rest of the sum as its addend."""
     groups: dict[Size, list[Term]] = {}
     rest: list[Term] = []
     for term in editor.terms(value):
         delay = _delay(editor, term.read, recurrence)
         whole = editor.type(term.read) == value.type
-        if delay is None or not whole or not editor.private(term.read):
+        alone = bool(term.read.at) or editor.private(term.read)
+        if delay is None or not whole or not alone:
             rest.append(term)
         else:
             groups.setdefault(delay, []).append(term)
     carried: list[Term] = []
     for delay, terms in groups.items():
-        if any(_moves(editor, t.read, recurrence) for t in terms):
+        late = {t.read.source for t in terms if t.read.at}  # carried as they are
+        if len(late) > 1 or any(_moves(editor, t.read, recurrence) for t in terms):
             moved = [Term(t.sign, _early(editor, t.read, recurrence.axis)) for t in terms]
             total = editor.total(f"{value.name}.sum", moved, value.origins)
             back = {recurrence.axis: Index(recurrence.axis, delay)}
@@ -70,7 +74,12 @@ def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
     not one number, or something other than zero stands past the ends."""
     value = editor.values[r.source]
     axis = recurrence.axis
-    if r.at or value.name not in recurrence.members or not _vanishes(editor, value):
+    if value.name not in recurrence.members:
+        return None
+    if r.at:  # unless others need it of another step, too
+        only = [x for _, x in editor.readers(value.name) if x.at] == [r]
+        return _shift(r, axis) if only and not value.bounds else None
+    if not _vanishes(editor, value):
         return None
     delays: set[Size | None] = set()
     recurs = False
@@ -81,9 +90,7 @@ def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
             delays.add(_delay(editor, x, recurrence))
             recurs = True
         elif axis in editor.axes(x) or member:
-            index = x.index(axis)
-            shifted = len(x.at) == 1 and x.shifts(axis)
-            delays.add(index.offset if shifted and not (member and source.bounds) else None)
+            delays.add(None if member and source.bounds else _shift(x, axis))
             recurs = recurs or member
     return delays.pop() if len(delays) == 1 and recurs else None
 
@@ -100,8 +107,15 @@ def _is_zero(editor: Editor, r: Read) -> bool:
     return value.op == "constant" and value.attr("value") == 0
 
 
+def _shift(r: Read, axis: str) -> Size | None:
+    """By how many steps of an axis, and of no other, a read is away."""
+    return r.index(axis).offset if len(r.at) == 1 and r.shifts(axis) else None
+
+
 def _early(editor: Editor, r: Read, axis: str) -> Read:
     """The same term, made of what is read at its own step."""
+    if r.at:
+        return Read(r.source)
     value = editor.values[r.source]
     reads = []
     for x in value.reads:
