@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnnc.compiler import Options
 from rnnc.graph.cycles import recurrences
+from rnnc.graph.names import told
 from rnnc.graph.system import System
 from rnnc.passes import attention, linear, recognise
-from rnnc.passes.affine import Verdict
 from rnnc.passes.plan import CHUNK, LEAST_CHUNKED, LEAST_OF_SMALL, LEAST_STEPS, MOST_ENTRIES
 
 
@@ -31,18 +32,19 @@ def decisions(system: System, options: Options) -> list[Decision]:
     matrices = {v.recurrence.members: v for v in attention.verdicts(system)}
     for found in linear.verdicts(system):
         v, r = matrices.get(found.recurrence.members, found), found.recurrence
-        kind, told = operators.get(r.members, ("", ""))
+        kind, why = operators.get(r.members, ("", ""))
         lines: list[str] = []
         if options.plain_loops:
             kind, lines = "", ["a loop, as plain loops were asked for"]
         elif kind:
-            lines = [f"form: the operator {kind}", f"what decided it: {told}"]
+            lines = [f"form: the operator {kind}", f"what decided it: {why}"]
         elif v.states and options.memory == "low":
             lines = ["in blocks of steps, but for the memory: a segment is gone through in steps"]
         elif v.states:
-            lines = _in_chunks(v) if r.members in matrices else _in_blocks(v)
+            states = [told(s, system.values) for s in v.states]
+            lines = _in_chunks(states[0]) if r.members in matrices else _in_blocks(states)
         else:
-            lines = [f"no operator: {told}"] if told else []
+            lines = [f"no operator: {why}"] if why else []
             form = "chunks" if r.members in matrices else "blocks"
             lines += [f"not in {form}: {v.reason}"] if v.nearly else []
         settled = bool(kind or v.states) and not options.plain_loops and options.memory != "low"
@@ -50,21 +52,21 @@ def decisions(system: System, options: Options) -> list[Decision]:
     return out
 
 
-def _in_blocks(v: Verdict) -> list[str]:
-    named = " and ".join(f"`{s}`" for s in v.states)
+def _in_blocks(states: Sequence[str]) -> list[str]:
+    named = " and ".join(states)
     return [
         f"form: in blocks of steps side by side, from {LEAST_STEPS} steps on and while a step has "
         f"up to {MOST_ENTRIES} numbers; else in a loop",
-        f"what decided it: {named} {'are' if len(v.states) > 1 else 'is'} linear in the step "
+        f"what decided it: {named} {'are' if len(states) > 1 else 'is'} linear in the step "
         "before, with factors that do not recur and are at most 1",
     ]
 
 
-def _in_chunks(v: Verdict) -> list[str]:
+def _in_chunks(state: str) -> list[str]:
     return [
         f"form: in chunks of {CHUNK} steps (blocked), products of matrices in each; of fewer than "
         f"{LEAST_CHUNKED} steps ({LEAST_OF_SMALL} of small matrices) in a loop",
-        f"what decided it: `{v.states[0]}` is a matrix to which outer products are added, with a "
+        f"what decided it: {state} is a matrix to which outer products are added, with a "
         "factor that is a number, does not recur and is at most 1, and it is read in products with "
         "vectors alone",
     ]

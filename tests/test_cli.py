@@ -560,6 +560,19 @@ def test_explain(rnn):
     assert "recurrence 2 over t, backward (from T to 1)" in out
 
 
+def test_gradients_are_explained_in_the_words_of_the_spec(rnn):
+    out = rnn("compile", "MinGRU", "--mode", "grad", "-o", "g.onnx", "--explain").out
+    assert "what decided it: the gradient of `h` is linear in the step before" in out
+    out = rnn("compile", "LSTM", "--mode", "grad", "-o", "g.onnx", "--explain").out
+    assert "from step to step: c[t-1] [batch, 128], h[t-1] [batch, 128]\n" in out
+    assert "from step to step: a part of the gradient of c[t+1] [batch, 128], " in out
+    Path("named.rnn").write_text(  # a name that only looks like one
+        "model M\ninput h[t] : [2]\nall_h[t] = exp(h[t]) * all_h[t-1] + 1\noutput all_h\n"
+    )
+    out = rnn("compile", "named.rnn", "-o", "n.onnx", "--explain").out
+    assert "not in blocks: `all_h` is linear in the step before, but" in out
+
+
 def test_compile_gradients(rnn):
     """The weights are inputs; the model says what goes where, and runs at once."""
     ran = rnn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from rnnc import compiler
@@ -13,6 +13,7 @@ from rnnc.cli.segments import loops_of, segment_lines
 from rnnc.compiler import Options
 from rnnc.decisions import decisions
 from rnnc.graph.cycles import Recurrence, recurrences
+from rnnc.graph.names import owner_of, told
 from rnnc.graph.notation import Printer
 from rnnc.graph.system import System
 from rnnc.passes.generate import generate
@@ -70,7 +71,7 @@ def explanation(spec: Spec, options: Options) -> str:
             way = _way(r, loop) if gradients else "form:"
             again = " again" if low and way in told else ""
             lines.append(f"  {way.replace(',', f'{again},', 1)} {form}")
-            lines += _inside(plan, loop, around, "  ")
+            lines += _inside(plan, rolled.values, loop, around, "  ")
             told.add(way)
         if not loops and not any(d.settled for d in mine):
             lines += _without_loop(plan, origins, mode, unroll)
@@ -106,10 +107,13 @@ def _way(r: Recurrence, loop: Loop) -> str:
     return f"{what}, {way}, in"
 
 
-def _inside(plan: Plan, loop: Loop, around: Iterable[Statement], indent: str) -> list[str]:
+def _inside(
+    plan: Plan, values: Collection[str], loop: Loop, around: Iterable[Statement], indent: str
+) -> list[str]:
     """What a loop among the statements ``around`` it does; the loops in its body further in."""
     made = {s.target: s for s in _computes(around)}
-    lines = [f"from step to step: {_names(plan, (c.name for c in loop.carried))}"]
+    carried = (f"{_state(c.name, values)} {_dims(plan, c.name)}" for c in loop.carried)
+    lines = [f"from step to step: {', '.join(carried)}"]
     before = _before(plan, made, (outer for _, outer in loop.scanned))
     once = [s for s in _before(plan, made, _captured(loop)) if s not in before]
     if before:
@@ -128,7 +132,7 @@ def _inside(plan: Plan, loop: Loop, around: Iterable[Statement], indent: str) ->
     for inner in (s for s in loop.body if isinstance(s, Loop)):
         way = "forward" if inner.forward else "backward"
         lines.append(f"{indent}in each step a loop over {inner.axis}, {way}:")
-        lines += _inside(plan, inner, loop.body, indent + "  ")
+        lines += _inside(plan, values, inner, loop.body, indent + "  ")
     return lines
 
 
@@ -214,6 +218,16 @@ def _dims(plan: Plan, array: str) -> str:
 
 def _names(plan: Plan, names: Iterable[str]) -> str:
     return ", ".join(f"{n} {_dims(plan, n)}" for n in names) or "nothing"
+
+
+def _state(name: str, values: Collection[str]) -> str:
+    """What is carried, in the words of the spec: ``h[t-1]``, ``the gradient of h[t+1]``."""
+    base, bracket, step = name.partition("[")
+    said = told(base, values)
+    if said == f"`{owner_of(base)}`":  # no gradient
+        return name
+    part = "" if base == owner_of(base) else "a part of "
+    return f"{part}{said.replace('`', '')}{bracket}{step}"
 
 
 def _operations(body: list[Compute]) -> str:

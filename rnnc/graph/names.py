@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rnnc.syntax.names import normalise_name
 
@@ -71,3 +71,14 @@ def owner_of(name: str) -> str:
     """The equation that a part of an expression belongs to: ``f`` of ``f.4``, and ``f.c``, which
     a layer gives, of ``f.c.4``."""
     return _MADE.sub("", name) or name
+
+
+def told(name: str, values: Collection[str]) -> str:
+    """How messages speak of a value among others: by its equation, or as the gradient of one, if
+    differentiation made it (``all_h``: of an ``h`` whose ``d_h`` is given)."""
+    owner = owner_of(name)
+    found = re.fullmatch(r"(d\d*|all)_(.+)", owner)
+    if found is None or (found[1] == "all" and GRADIENT + found[2] not in values):
+        return f"`{owner}`"
+    known = any(owner_of(v) == found[2] for v in values)
+    return f"the gradient of `{found[2]}`" if known else f"`{owner}`"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rnnc.graph.cycles import Recurrence
-from rnnc.graph.names import is_temporary, owner_of
+from rnnc.graph.names import is_temporary, owner_of, told
 from rnnc.graph.system import Value
 from rnnc.graph.types import FIRST, LAST, Index, Read
 from rnnc.passes.terms import Terms
@@ -69,14 +69,12 @@ class Forms:
             for _, r in self.terms.system[name].all_reads():
                 if r.source in self.members and r.at:
                     if r.at != ((self.axis, self.before),):
-                        raise NotAffine(
-                            f"`{owner_of(r.source)}` is read further away than one step"
-                        )
+                        raise NotAffine(f"{self.told(r.source)} is read further away than one step")
                     found[self._behind(r.source)[1]] = None
         for name in found:
             type_ = self.terms.system[name].type
             if type_.kind != "real":
-                raise NotAffine(f"`{owner_of(name)}` is {type_}, no real number")
+                raise NotAffine(f"{self.told(name)} is {type_}, no real number")
         return tuple(found)
 
     def _ordered(self) -> list[str]:
@@ -104,7 +102,7 @@ class Forms:
         step = Index(FIRST, -1) if self.forward else Index(LAST, 1)
         r = system[state].bound_at(self.axis, step)
         if r is not None and r.source in self.members:
-            raise NotAffine(f"the boundary of `{owner_of(state)}` recurs itself")
+            raise NotAffine(f"the boundary of {self.told(state)} recurs itself")
         return r
 
     # ---------------------------------------------------------------- forms
@@ -114,11 +112,11 @@ class Forms:
         if name not in self._known:
             value = self.terms.system[name]
             if value.op == "where" and value.reads[0].source in self.members:
-                raise NotAffine(f"`{owner_of(name)}` chooses by what recurs")
+                raise NotAffine(f"{self.told(name)} chooses by what recurs")
             operands = [self.read(r) for r in value.reads]  # what is in the way further in first
             rule = _RULES.get(value.op)
             if rule is None:
-                raise NotAffine(f"`{owner_of(name)}` {_told(value)} of what recurs")
+                raise NotAffine(f"{self.told(name)} {_done(value)} of what recurs")
             self.terms.base, self.terms.origins = owner_of(name), value.origins
             self._known[name] = rule(self, value, operands)
         return self._known[name]
@@ -132,6 +130,10 @@ class Forms:
         sign, state = self._behind(r.source)
         return Affine({state: None if sign > 0 else self.terms.number(-1.0)})
 
+    def told(self, name: str) -> str:
+        """A value in the words of the spec."""
+        return told(name, self.terms.system.values)
+
     def one(self, factor: Read | None) -> Read:
         return factor or self.terms.number(1.0)
 
@@ -140,16 +142,16 @@ def magnifies(terms: Terms, state: str, factor: Read | None) -> NotAffine:
     """What is in the way where a factor, or (None) the sum of several, may be above 1 in size."""
     what = "the sum of its factors" if factor is None else named(terms, factor)
     return NotAffine(
-        f"`{owner_of(state)}` is linear in the step before, but nothing in the equations keeps "
-        f"{what} from being larger than 1 in size (as a sigmoid would): then products over many "
-        "steps could overflow where single steps do not"
+        f"{told(state, terms.system.values)} is linear in the step before, but nothing in the "
+        f"equations keeps {what} from being larger than 1 in size (as a sigmoid would): then "
+        "products over many steps could overflow where single steps do not"
     )
 
 
 def named(terms: Terms, factor: Read) -> str:
     """A factor in the words of the spec."""
     name = unsigned(terms, factor)[1].source
-    return f"a factor in `{owner_of(name)}`" if is_temporary(name) else f"`{name}`"
+    return f"a factor in {told(name, terms.system.values)}" if is_temporary(name) else f"`{name}`"
 
 
 def unsigned(terms: Terms, r: Read) -> tuple[int, Read]:
@@ -160,11 +162,11 @@ def unsigned(terms: Terms, r: Read) -> tuple[int, Read]:
     return sign, r
 
 
-def _told(value: Value) -> str:
+def _done(value: Value) -> str:
     """What an equation does, where that is not linear entry by entry."""
-    told = {"contract": "is a product", "minimum": "takes `min`", "maximum": "takes `max`",
+    done = {"contract": "is a product", "minimum": "takes `min`", "maximum": "takes `max`",
             "slice": "takes a part", "concat": "joins parts"}  # fmt: skip
-    return told.get(value.op, f"takes `{value.op}`")
+    return done.get(value.op, f"takes `{value.op}`")
 
 
 def _mapped(x: Affine, change: Callable[[Read | None], Read]) -> Affine:
@@ -205,7 +207,7 @@ def _sub(f: Forms, v: Value, x: list[Affine]) -> Affine:
 def _mul(f: Forms, v: Value, x: list[Affine]) -> Affine:
     first, second = sorted(x, key=lambda form: not form.factors)
     if second.factors:
-        raise NotAffine(f"`{owner_of(v.name)}` multiplies what recurs with what recurs")
+        raise NotAffine(f"{f.told(v.name)} multiplies what recurs with what recurs")
     by = second.rest
     assert by is not None
     return _mapped(first, lambda r: by if r is None else _product(f.terms, by, r))
@@ -220,7 +222,7 @@ def _product(t: Terms, a: Read, b: Read) -> Read:
 def _div(f: Forms, v: Value, x: list[Affine]) -> Affine:
     first, second = x
     if second.factors:
-        raise NotAffine(f"`{owner_of(v.name)}` divides by what recurs")
+        raise NotAffine(f"{f.told(v.name)} divides by what recurs")
     by = second.rest
     assert by is not None
     return _mapped(first, lambda r: f.terms.emit("div", f.one(r), by))
@@ -233,7 +235,7 @@ def _where(f: Forms, v: Value, x: list[Affine]) -> Affine:
     _, first, second = x
     if first.factors.keys() != second.factors.keys() and not _is_mask(f, v.reads[0]):
         raise NotAffine(
-            f"`{owner_of(v.name)}` drops what it was by a where: a loop forgets an infinite state "
+            f"{f.told(v.name)} drops what it was by a where: a loop forgets an infinite state "
             "there, a product with 0 does not"
         )
 

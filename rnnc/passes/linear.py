@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.names import owner_of
+from rnnc.graph.names import owner_of, told
 from rnnc.graph.ranges import Ranges
 from rnnc.graph.system import System, Value
 from rnnc.graph.types import Attrs, Read, Type, whole
@@ -95,7 +95,7 @@ class _Scans(Terms):
     def _check_states(self, states: Sequence[str]) -> None:
         """Few vectors of one shape, so small that it is the number of steps that costs."""
         found = [self.system[s] for s in states]
-        names = ", ".join(f"`{owner_of(s)}`" for s in states)
+        names = ", ".join(told(s, self.system.values) for s in states)
         if len(states) > MOST_STATES:
             raise NotAffine(f"{names} are coupled, more than {MOST_STATES} states")
         type_ = found[0].type
