@@ -85,6 +85,36 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_sequences_of_several_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = bench(
+        capsys, "GRU", *SMALL, "--batch", "4", "--lengths", "t", "--format", "json"
+    )
+    assert code == 0
+    data = json.loads(out)
+    longest, *others = data["lengths"]["t"]
+    assert longest == 5
+    assert len(others) == 3
+    assert min(others) < 5
+    forms = {m: [r["form"] for r in data["results"] if r["mode"] == m] for m in ("predict", "grad")}
+    assert forms["predict"] == ["ONNX", "ONNX, plain loop", "ONNX, unrolled", "NumPy"]
+    assert forms["grad"] == ["ONNX", "ONNX, unrolled", "NumPy"]
+
+
+def test_values_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other values than the model's outputs; gradients in segments beside the others."""
+    code, out, _ = bench(
+        capsys, "LSTM", *SMALL, "--outputs", "f,c", "--memory", "low", "--format", "json"
+    )
+    assert code == 0
+    forms = [r["form"] for r in json.loads(out)["results"] if "segments" in r["form"]]
+    assert forms == ["ONNX, in segments", "NumPy, in segments"]
+    one = case(rnnc.load("LSTM", n=3, m=4), "predict", batch=1, steps=3, outputs=("f", "c"))
+    assert [p.name for p in one.model.ports.outputs] == ["f", "c"]
+    stepwise = one.stepwise()
+    assert stepwise is not None
+    assert stepwise().keys() == {"f", "c"}
+
+
 def test_models_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     """One that looks ahead has no step, one of two axes no unrolled form; one without outputs has
     gradients alone, one without parameters none."""
@@ -118,6 +148,9 @@ def test_without_parameters(capsys: pytest.CaptureFixture[str], tmp_path: Any) -
         (["LSTM", "--batch", "0"], 2, "0 is not in the range"),
         (["LSTM", "--threads", "0"], 2, "0 is not in the range"),
         (["LSTM", "--mode", "loss"], 1, "has neither a loss nor a metric"),
+        (["LSTM", "--lengths", "s"], 2, "LSTM has no axis s; it has: t"),
+        (["LSTM", "--outputs", "q"], 2, "LSTM computes no q that it could give"),
+        (["LSTM", "--mode", "loss", "--memory", "low"], 2, "--memory low is for the modes grad"),
         (["NoSuchModel"], 2, "NoSuchModel"),
     ],
 )

@@ -374,6 +374,24 @@ def test_stages(rnn, stage, part):
     assert as_json == {"diagnostics": [], "stage": stage or "system", "text": ran.out}
 
 
+def test_stages_of_what_compile_is_told(rnn):
+    out = rnn("show", "LSTM", "--stage", "plan", "--outputs", "f,g").out
+    assert [line.split()[3] for line in out.splitlines() if " keep " in line] == ["f", "g"]
+    native, loop = (
+        rnn("show", "GRU", "--stage", "onnx", "--target", target).out for target in ("cpu", "any")
+    )
+    assert "GRU" in native
+    assert "Scan" not in native
+    assert "Scan" in loop
+    assert "t.lengths" in rnn("show", "GRU", "--stage", "plan", "--lengths", "t").out
+    low = ("--mode", "grad", "--memory", "low")
+    assert "loop over t.segments" in rnn("show", "LSTM", "--stage", "plan", *low).out
+    usage(rnn("show", "LSTM", "--outputs", "f"), "--outputs changes nothing at the stage system")
+    usage(rnn("show", "LSTM", "--graph", "--target", "any"), "leave out --target")
+    usage(rnn("show", "LSTM", "--stage", "numpy", "--target", "any"), "NumPy source needs no kern")
+    usage(rnn("show", "LSTM", "--stage", "plan", "--outputs", ","), "it names nothing")
+
+
 def test_stages_with_options(rnn):
     assert "loop" not in rnn("show", "elman.rnn", "--stage", "plan", "--unroll", "2").out
     assert "h_prev" in rnn("show", "elman.rnn", "--stage", "final", "--mode", "step").out

@@ -13,8 +13,8 @@ import numpy as np
 from rnnc import compiler
 from rnnc.api import Spec
 from rnnc.bench.cost import Cost, step_cost, whole_cost
-from rnnc.compiler import Options
-from rnnc.graph.names import GRADIENT
+from rnnc.compiler import LEARNING, Options
+from rnnc.graph.names import GRADIENT, axis_of
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import Plan
 from rnnc.passes.update import RATE
@@ -39,7 +39,9 @@ class Case:
     """A spec in one mode, on random data of one size: ``steps`` by the names of axes and lengths.
 
     Outputs are computed with weights that the model holds, so that what depends on them alone is
-    done before; losses, gradients and training steps are given them with each call.
+    done before; losses, gradients and training steps are given them with each call. Along ``axes``
+    the sequences have random lengths of their own; ``outputs`` stand for the spec's own; with
+    ``memory`` low gradients are also computed in segments.
     """
 
     spec: Spec
@@ -49,6 +51,18 @@ class Case:
     dtype: str = "float32"
     threads: int = 1
     seed: int = 0
+    axes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    memory: str = "normal"
+
+    @cached_property
+    def lengths(self) -> dict[str, Any]:
+        """Of each sequence of the batch, by axis; the first one is as long as can be."""
+        rng = np.random.default_rng(self.seed)
+        drawn = {a: rng.integers(1, self.steps[a] + 1, self.batch) for a in self.axes}
+        for axis, numbers in drawn.items():
+            numbers[0] = self.steps[axis]
+        return drawn
 
     @cached_property
     def weights(self) -> Arrays:
@@ -69,6 +83,8 @@ class Case:
                 arrays[port.name] = given[port.name]
             elif self.mode == "train" and port.name == RATE:
                 arrays[port.name] = LEARNING_RATE
+            elif port.role == "lengths":
+                arrays[port.name] = self.lengths[axis_of(port.name)]
             elif port.role == "length":
                 arrays[port.name] = self.steps.get(port.name, self.batch)
             elif port.role == "input":  # the weights of outputs whose gradients are asked for
@@ -86,7 +102,8 @@ class Case:
 
     def _compile(self, backend: str, **options: Any) -> Any:
         held = self.weights if self.mode == "predict" else None
-        asked = {"mode": self.mode, "dtype": self.dtype, "training": False, **options}
+        asked = {"mode": self.mode, "dtype": self.dtype, "training": False, "lengths": self.axes,
+                 "outputs": self.outputs, **options}  # fmt: skip
         return self.spec.compile(backend, weights=held, **asked)
 
     def _bound(self, model: Any) -> Call:
@@ -115,15 +132,22 @@ class Case:
     def numpy(self) -> Call:
         return self._bound(self._compile("numpy"))
 
+    def segments(self, backend: str) -> Call | None:
+        """Gradients in little memory; None where these are not asked for."""
+        if self.memory == "normal" or self.mode not in LEARNING:
+            return None
+        threads = self.threads if backend == "onnx" else None
+        return self._bound(self._compile(backend, threads=threads, memory=self.memory))
+
     def stepwise(self) -> Call | None:
         """A call of the step model for each step; None where outputs need more than that.
 
         :raises SpecError: a step would need to know later ones.
         """
         values, times = self.spec.bound.values, self.spec.bound.time_axes()
-        if self.mode != "predict" or len(times) != 1:
+        if self.mode != "predict" or len(times) != 1 or self.axes:
             return None
-        steps, outputs = self.steps[times[0]], self.spec.bound.outputs
+        steps, outputs = self.steps[times[0]], self.outputs or self.spec.bound.outputs
         if any(not {BATCH, *times} <= set(values[name].axes) for name in outputs):
             return None
         stream = Stream(
@@ -202,6 +226,8 @@ class Case:
         yield "ONNX, unrolled", self.unrolled
         yield "ONNX, step by step", self.stepwise
         yield "NumPy", self.numpy
+        yield "ONNX, in segments", partial(self.segments, "onnx")
+        yield "NumPy, in segments", partial(self.segments, "numpy")
         if peers and find_spec("torch"):
             yield "PyTorch, its own module", self.module
             yield "PyTorch, eager", self.torch
@@ -223,7 +249,8 @@ class Case:
         return [*steps, ("in all", whole_cost(plan, sizes, self.dtype))]
 
     def _plain_plan(self, mode: str) -> Plan:
-        return compiler.plan_of(self.spec.system, Options(mode, plain_loops=True))
+        options = Options(mode, plain_loops=True, lengths=self.axes, outputs=self.outputs)
+        return compiler.plan_of(self.spec.system, options)
 
 
 def case(
@@ -235,6 +262,9 @@ def case(
     """
     if mode not in MODES:
         raise UsageError(f"no mode {mode!r} to be timed; there are: {', '.join(MODES)}")
+    for axis in options.get("axes", ()):
+        if axis not in (times := spec.bound.time_axes()):
+            raise UsageError(f"{spec.name} has no axis {axis}; it has: {', '.join(times)}")
     return Case(spec, mode, batch, by_axis(spec.bound, steps), **options)
 
 

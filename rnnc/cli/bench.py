@@ -15,8 +15,11 @@ from rnnc.cli.common import (
     echo,
     echo_json,
     format_option,
+    lengths_option,
     load_spec,
+    memory_option,
     model_option,
+    outputs_option,
     plural,
     say,
     set_option,
@@ -47,6 +50,9 @@ PACKAGES = ("numpy", "onnxruntime", "torch", "jax")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of weights and data (0).")
 @click.option("--peers/--no-peers", default=True, help="Whether to time PyTorch and JAX, too.")
 @click.option("--torch-compile", is_flag=True, help="And torch.compile, which compiles for long.")
+@lengths_option
+@outputs_option
+@memory_option
 @model_option
 @set_option
 @format_option
@@ -62,6 +68,9 @@ def bench(
     seed: int,
     peers: bool,
     torch_compile: bool,
+    lengths: tuple[str, ...],
+    outputs: tuple[str, ...],
+    memory: str,
     model: str | None,
     sizes: Sizes,
     format_: str,
@@ -73,19 +82,20 @@ def bench(
     (a loop in Python, gradients by autograd) and JAX (jitted, the loop a lax.scan) where these
     are installed. Results have to agree before anything is timed, else the exit code is 1.
     Forms are timed in turns; a ratio is the median over the rounds of a form's time divided by
-    that of the first one.
+    that of the first one. With --lengths each sequence is of a random length, up to --steps; with
+    --memory low gradients are timed in both forms.
 
     \b
     rnnc bench GRU --set n=28 --set m=128 --steps 100 --batch 32
 
     \b
-    With --format json an object is printed: model, dims, batch, steps, dtype, threads, machine,
-    and results, a list of {mode, form, seconds, fastest, ratio, error}, and costs, a list of
-    {mode, of, operations, products, bytes}, of a step of each loop and in all.
+    With --format json an object is printed: model, dims, batch, steps, lengths, dtype, threads,
+    machine, and results, a list of {mode, form, seconds, fastest, ratio, error}, and costs, a
+    list of {mode, of, operations, products, bytes}, of a step of each loop and in all.
     """
     from rnnc.bench.timing import describe_machine, limited, measure
 
-    lengths = _lengths(steps)
+    counts = _steps(steps)
     processors = os.cpu_count() or 1
     if threads > processors:
         raise UsageError(f"--threads {threads}: this machine has {processors} processors")
@@ -95,10 +105,14 @@ def bench(
         from rnnc.bench.forms import case
 
         spec = load_spec(file, model, sizes)
+        chosen = list(dict.fromkeys(modes)) or _modes(spec, outputs)
+        if memory == "low" and not {"grad", "train"} & set(chosen):
+            raise UsageError("--memory low is for the modes grad and train")
         cases = [
-            case(spec, mode, batch=batch, steps=lengths, dtype=dtype, threads=threads, seed=seed)
-            for mode in dict.fromkeys(modes) or _modes(spec)
-        ]
+            case(spec, mode, batch=batch, steps=counts, dtype=dtype, threads=threads, seed=seed,
+                 axes=lengths, outputs=outputs, memory=memory)
+            for mode in chosen
+        ]  # fmt: skip
         report = _Report(describe_machine(PACKAGES))
         for one in cases:
             calls = _agreeing(one, report, one.forms(peers, torch_compile))
@@ -110,7 +124,7 @@ def bench(
     return 1 if report.wrong else 0
 
 
-def _lengths(items: Iterable[str]) -> int | dict[str, int]:
+def _steps(items: Iterable[str]) -> int | dict[str, int]:
     """What ``--steps`` gives: the steps of all axes, or of each by the name of its length."""
     found: dict[str, int] = {}
     for item in items:
@@ -125,9 +139,9 @@ def _lengths(items: Iterable[str]) -> int | dict[str, int]:
     return found[""]
 
 
-def _modes(spec: Spec) -> list[str]:
+def _modes(spec: Spec, outputs: Iterable[str]) -> list[str]:
     """What a spec has of outputs and gradients."""
-    found = ["predict"] if spec.bound.outputs else []
+    found = ["predict"] if spec.bound.outputs or outputs else []
     return [*found, "grad"] if spec.bound.params else found
 
 
@@ -180,6 +194,7 @@ class _Report:
             "dims": dims,
             "batch": one.batch,
             "steps": {a: one.steps[a] for a in one.spec.bound.time_axes()},
+            "lengths": {a: n.tolist() for a, n in one.lengths.items()},
             "dtype": one.dtype,
             "threads": one.threads,
             "machine": self.machine,
@@ -208,6 +223,7 @@ class _Report:
         data = self.as_dict()
         shown = {**data["dims"], "batch": data["batch"]}
         shown |= {self.found[0][0].spec.bound.axes[a].length: n for a, n in data["steps"].items()}
+        shown |= {f"{a}.lengths": f"{min(n)} to {max(n)}" for a, n in data["lengths"].items()}
         lines = [
             f"{data['model']}  ({file})  with {', '.join(f'{k} = {v}' for k, v in shown.items())}; "
             f"{data['dtype']}, {plural(data['threads'], 'thread')}",

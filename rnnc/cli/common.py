@@ -116,6 +116,14 @@ def _counts(
     return counts.get("") or counts
 
 
+def _listed(ctx: click.Context, param: click.Parameter, items: tuple[str, ...]) -> tuple[str, ...]:
+    """Names, of which an option may give several: ``h,z``."""
+    names = tuple(n.strip() for item in items for n in item.split(",") if n.strip())
+    if items and not names:
+        raise click.BadParameter("it names nothing")
+    return names
+
+
 def hyper_numbers(
     ctx: click.Context, param: click.Parameter, items: tuple[str, ...]
 ) -> dict[str, float]:
@@ -150,10 +158,33 @@ unroll_option = click.option(
     "--unroll", metavar="N", callback=_counts,
     help="Fix the number of steps: no loops. Of several axes: s=3,t=4; those left out keep theirs.",
 )  # fmt: skip
+lengths_option = click.option(
+    "--lengths", multiple=True, metavar="AXIS", callback=_listed,
+    help="Sequences have lengths of their own along this axis (t): an input t.lengths.",
+)  # fmt: skip
+outputs_option = click.option(
+    "--outputs", multiple=True, metavar="NAME", callback=_listed,
+    help="Give these values, not the model's own outputs (h,z).",
+)  # fmt: skip
+target_option = click.option(
+    "--target", type=click.Choice(["cpu", "cuda", "web", "any"]),
+    help="Whose kernels of LSTM, GRU and RNN a recurrence may become (cpu).",
+)  # fmt: skip
+memory_option = click.option(
+    "--memory", type=click.Choice(["normal", "low"]), default="normal",
+    help="Modes grad and train. low: of T steps √T states are kept, and the others are computed "
+    "again on the way back.",
+)  # fmt: skip
 format_option = click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text",
     help="How diagnostics are printed; json goes to stdout.",
 )  # fmt: skip
+
+
+def check_kernels(backend: str, target: str | None) -> None:
+    """:raises UsageError: NumPy is asked for kernels of somebody's."""
+    if target is not None and backend != "onnx":
+        raise UsageError("--target is for ONNX models; NumPy source needs no kernels")
 
 
 def diagnostics_as_asked(command: F) -> F:

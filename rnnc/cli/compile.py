@@ -11,6 +11,7 @@ import click
 
 from rnnc.cli.common import (
     Sizes,
+    check_kernels,
     check_target,
     compile_options,
     diagnostics_as_asked,
@@ -19,11 +20,15 @@ from rnnc.cli.common import (
     file_size,
     format_option,
     hyper_numbers,
+    lengths_option,
     load_spec,
+    memory_option,
     mode_option,
     model_option,
+    outputs_option,
     say,
     set_option,
+    target_option,
     unroll_option,
     written,
 )
@@ -72,24 +77,11 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 @click.option(
     "--carry", is_flag=True, help="Sequences are chunks of longer ones: states go in and come out."
 )
-@click.option(
-    "--lengths", multiple=True, metavar="AXIS",
-    help="Sequences have lengths of their own along this axis (t): an input t.lengths.",
-)  # fmt: skip
-@click.option(
-    "--outputs", multiple=True, metavar="NAME",
-    help="Give these values, not the model's own outputs (h,z).",
-)  # fmt: skip
-@click.option(
-    "--target", type=click.Choice(["cpu", "cuda", "web", "any"]),
-    help="Whose kernels of LSTM, GRU and RNN a recurrence may become (cpu).",
-)  # fmt: skip
+@lengths_option
+@outputs_option
+@target_option
 @click.option("--plain-loops", is_flag=True, help="Every recurrence stays a loop over its steps.")
-@click.option(
-    "--memory", type=click.Choice(["normal", "low"]), default="normal",
-    help="Modes grad and train. low: of T steps √T states are kept, and the others are computed "
-    "again on the way back.",
-)  # fmt: skip
+@memory_option
 @click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
 @click.option(
     "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
@@ -143,8 +135,8 @@ def compile_(
     options: dict[str, Any] = {
         "inputs": tuple(n for item in inputs for n in item.split(",") if n),
         "carry": carry,
-        "lengths": tuple(n for item in lengths for n in item.split(",") if n),
-        "outputs": tuple(n.strip() for item in outputs for n in item.split(",") if n.strip()),
+        "lengths": lengths,
+        "outputs": outputs,
         "target": target or "cpu",
         "plain_loops": plain_loops,
         "memory": memory,
@@ -153,8 +145,6 @@ def compile_(
         "clip": clip,
         "top_k": top_k,
     }
-    if outputs and not options["outputs"]:
-        raise UsageError("--outputs names values of the spec, such as --outputs h")
     _check_mode(mode, options)
     from rnnc.train.checkpoint import metadata_of, vocabulary_in
 
@@ -203,8 +193,7 @@ def _backend(output: Path, opset: int | None, target: str | None) -> str:
         )
     if opset is not None and backend != "onnx":
         raise UsageError("--opset is for ONNX models; NumPy source has none")
-    if target is not None and backend != "onnx":
-        raise UsageError("--target is for ONNX models; NumPy source needs no kernels")
+    check_kernels(backend, target)
     return backend
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 
 from rnnc.cli.common import (
     Sizes,
+    check_kernels,
     check_target,
     compile_options,
     diagnostics_as_asked,
@@ -17,10 +19,14 @@ from rnnc.cli.common import (
     echo_json,
     format_option,
     keep_apart,
+    lengths_option,
     load_spec,
+    memory_option,
     mode_option,
     model_option,
+    outputs_option,
     set_option,
+    target_option,
     unroll_option,
     write_text,
 )
@@ -28,6 +34,7 @@ from rnnc.source import Span, UsageError
 
 if TYPE_CHECKING:
     from rnnc.api import Spec
+    from rnnc.compiler import Options
     from rnnc.passes.unroll import Counts
 
 STAGES = ("tree", "system", "adjoint", "final", "plan", "numpy", "onnx")
@@ -59,6 +66,10 @@ NO_DRAWINGS = ("png", "jpg", "jpeg", "gif", "pdf", "eps")
 @model_option
 @mode_option
 @unroll_option
+@lengths_option
+@outputs_option
+@target_option
+@memory_option
 @set_option
 @format_option
 @diagnostics_as_asked
@@ -72,6 +83,10 @@ def show(
     model: str | None,
     mode: str | None,
     unroll: Counts | None,
+    lengths: tuple[str, ...],
+    outputs: tuple[str, ...],
+    target: str | None,
+    memory: str,
     sizes: Sizes,
     format_: str,
 ) -> None:
@@ -85,11 +100,16 @@ def show(
     """
     drawing = output.suffix[1:].lower() if output else ""
     graph = graph or (stage is None and drawing in DRAWINGS + NO_DRAWINGS)
-    _check_options(stage, graph, mode, unroll, output)
+    low = memory if memory != "normal" else None
+    given = {"--mode": mode, "--unroll": unroll, "--lengths": lengths, "--outputs": outputs,
+             "--target": target, "--memory": low}  # fmt: skip
+    _check_options(stage, graph, [option for option, value in given.items() if value], output)
     if latex and (graph or stage not in (None, "system", "adjoint")):
         raise UsageError("--latex is for equations: --stage system (the default) or adjoint")
     if backend and stage not in ("final", "plan"):
         raise UsageError("--backend is for --stage final and --stage plan")
+    backend = stage if stage in BACKENDS else backend or BACKENDS[0]
+    check_kernels(backend, target)
     if output:
         check_target(output)
     spec = load_spec(file, model, sizes)
@@ -99,11 +119,15 @@ def show(
         text = _drawing(spec, unroll, drawing or "svg")
     else:
         stage = stage or "system"
-        text = (
-            _latex(spec, stage, as_spec=drawing == "rnn")
-            if latex
-            else _text(spec, stage, mode or "predict", unroll, backend or BACKENDS[0])
-        )
+        if latex:
+            text = _latex(spec, stage, as_spec=drawing == "rnn")
+        elif stage in COMPILED:
+            options = compile_options(mode or "predict", unroll, backend, lengths=lengths,
+                                      outputs=outputs, target=target or "cpu",
+                                      memory=memory)  # fmt: skip
+            text = _compiled(spec, stage, options)
+        else:
+            text = _equations(spec, stage)
     if output:
         write_text(output, text)
     if format_ == "json":
@@ -113,35 +137,36 @@ def show(
 
 
 def _check_options(
-    stage: str | None, graph: bool, mode: str | None, unroll: Counts | None, output: Path | None
+    stage: str | None, graph: bool, compiling: Sequence[str], output: Path | None
 ) -> None:
+    """Refuse options of a compilation, those given, where nothing is compiled."""
     if graph:
-        if stage or mode:
-            option = "--stage" if stage else "--mode"
-            raise UsageError(f"--graph draws the equations as they are written: leave out {option}")
+        wrong = ["--stage"] * bool(stage) + [x for x in compiling if x != "--unroll"]
+        if wrong:
+            raise UsageError(
+                f"--graph draws the equations as they are written: leave out {wrong[0]}"
+            )
         if output and output.suffix[1:].lower() not in DRAWINGS:
             raise UsageError(f"a drawing is .svg, .html, .dot or .mmd; {output.name} is none")
-    elif stage not in COMPILED and (mode or unroll):
-        option = "--mode" if mode else "--unroll"
+    elif stage not in COMPILED and compiling:
         raise UsageError(
-            f"{option} changes nothing at the stage {stage or 'system'}; "
+            f"{compiling[0]} changes nothing at the stage {stage or 'system'}; "
             f"add --stage {', '.join(COMPILED[:-1])} or {COMPILED[-1]}"
-            + ("" if mode else ", or --graph")
+            + (", or --graph" if compiling == ["--unroll"] else "")
         )
 
 
-def _text(spec: Spec, stage: str, mode: str | None, unroll: Counts | None, backend: str) -> str:
+def _equations(spec: Spec, stage: str) -> str:
     if stage == "tree":
         return tree_text(spec.tree)
-    if stage == "system":
-        return str(spec)
-    if stage == "adjoint":
-        return spec.diff()
+    return spec.diff() if stage == "adjoint" else str(spec)
+
+
+def _compiled(spec: Spec, stage: str, options: Options) -> str:
     from rnnc import compiler
     from rnnc.graph.show import show_system
     from rnnc.passes.plan import show_plan
 
-    options = compile_options(mode or "predict", unroll, stage if stage in BACKENDS else backend)
     final = compiler.final(spec.bound, options)
     if stage == "final":
         return show_system(final)
