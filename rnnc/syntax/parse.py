@@ -6,7 +6,7 @@ Statement by statement: `scan` cuts the text, Lark parses each piece by ``gramma
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import cast
 
 from lark import Lark, Token, Tree
@@ -35,6 +35,7 @@ def grammar() -> Lark:
     )
 
 
+@lru_cache(maxsize=128)  # models share layers, and one text is loaded with several sizes
 def parse(source: Source) -> tree.File:
     """The tree of ``source``; raises :class:`SpecError` with every syntax error in it."""
     check_text(source)
