@@ -243,7 +243,18 @@ def test_idempotent(name: str, step: Pass) -> None:
         v.op for v in once.values.values()
     )
     if step is simplify:
-        assert dict(once.values) == dict(twice.values)
+        assert twice is once
+
+
+def test_what_forms_have_in_common_is_computed_once() -> None:
+    system = rnnc.load("LSTM", n=2, m=3).bound
+    grad = Options("grad", inputs=("x",))
+    assert compiler.final(system, grad) is compiler.final(system, grad)
+    assert compiler.final(system, grad) is not compiler.final(system, Options("grad"))
+    assert compiler.rolled(system, Options("predict")) is compiler.rolled(system, Options())
+    unrolled = [compiler.final(system, Options("predict", unroll={"t": n})) for n in (2, 2, 3)]
+    assert unrolled[0] is not unrolled[1]  # not kept: they are large
+    assert [len(v.outputs) for v in unrolled] == [2, 2, 2]
 
 
 # ---------------------------------------------------------------- what is fused, and what hoisted
