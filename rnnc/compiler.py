@@ -11,7 +11,7 @@ text     to_numpy, to_onnx      the plan written down
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Literal
@@ -44,6 +44,7 @@ from rnnc.passes.mode import (
     training_objective,
     unclaimed,
 )
+from rnnc.passes.pipeline import Pass, run
 from rnnc.passes.plan import Plan
 from rnnc.passes.recognise import TARGETS, recognise
 from rnnc.passes.reshaped import reshaped
@@ -63,7 +64,6 @@ from rnnc.syntax import tree
 from rnnc.syntax.parse import parse
 
 Mode = Literal["predict", "step", "init", "generate", "loss", "grad", "train"]
-Pass = Callable[[System], System]
 
 
 def chunkwise(system: System) -> System:
@@ -214,35 +214,7 @@ def check_sizes(system: System) -> None:
 
 def final(system: System, options: Options) -> System:
     """Run the passes of a mode over a bound system, verifying after each."""
-    return _run(forms(options), rolled(system, options))
-
-
-def _run(passes: Iterable[Pass], system: System) -> System:
-    """The system after these passes, verified after each that changed it."""
-    for step in passes:
-        system = _after(step, system)
-    return system
-
-
-def _after(step: Pass, system: System) -> System:
-    """The system after one pass. What forms of a model have in common is computed once: the
-    result stays with the system, but for steps that are unrolled, which are many."""
-    key: Hashable = step
-    if isinstance(step, partial):
-        key = (step.func, *step.keywords.items())
-        if not all(isinstance(x, str | tuple) for x in step.keywords.values()):
-            return _verified(step, system)
-    if key not in system.made:
-        system.made[key] = _verified(step, system)
-    after: System = system.made[key]
-    if step is simplify:  # of what is simple nothing is left to do
-        after.made[simplify] = after
-    return after
-
-
-def _verified(step: Pass, system: System) -> System:
-    changed = step(system)
-    return system if changed is system else verify(changed)
+    return run(forms(options), rolled(system, options))
 
 
 def rolled(system: System, options: Options) -> System:
@@ -250,17 +222,17 @@ def rolled(system: System, options: Options) -> System:
     recurrences that are left."""
     if options.mode not in list(PIPELINES):  # which may be no name at all
         raise UsageError(f"no mode {options.mode!r}; there are: {', '.join(PIPELINES)}")
-    system = _run((training if options.training else evaluating,), system)
+    system = run((training if options.training else evaluating,), system)
     if options.outputs:
-        system = _run((partial(giving, names=options.outputs),), system)
-    system = _run(passes(options), system)
+        system = run((partial(giving, names=options.outputs),), system)
+    system = run(passes(options), system)
     if options.unroll is not None:
         if options.mode == "step":
             raise UsageError("a step model has one step already; leave unroll out")
-        system = _run((partial(unroll, counts=options.unroll), simplify), system)
+        system = run((partial(unroll, counts=options.unroll), simplify), system)
         cut = live_rows(system)
         if cut is not system:
-            system = _run((simplify,), verify(cut))
+            system = run((simplify,), verify(cut))
     return system
 
 
@@ -300,7 +272,7 @@ def adjoint(system: System, inputs: Sequence[str] = ()) -> System:
     told = sorted({r.source for d in system.targets.values() for r in d.all_reads})
     told = [name for name in told if name not in system.outputs]
     system = replace(system, outputs=(*system.outputs, *told))
-    system = _run((simplify, partial(differentiate, inputs=inputs), simplify), system)
+    system = run((simplify, partial(differentiate, inputs=inputs), simplify), system)
     outputs = tuple(name for name in system.outputs if name not in told)
     return verify(textbook(replace(system, outputs=outputs)))
 
@@ -396,7 +368,7 @@ def update_of(
             f"{', '.join(sorted({*inputs, *others})) or 'no inputs'}"
         )
     system = start = set_constants(system, hyper)
-    system = _run((predicting, simplify, stepwise, simplify), system)
+    system = run((predicting, simplify, stepwise, simplify), system)
     first = system.outputs[0]
     if not any(s.prev == f"{first}.prev" for s in system.states):
         raise UsageError(
