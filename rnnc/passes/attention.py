@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rnnc.graph.cycles import Recurrence, recurrences
-from rnnc.graph.names import owner_of
+from rnnc.graph.names import owner_of, told
 from rnnc.graph.ranges import Ranges
 from rnnc.graph.system import System, Value, fresh
 from rnnc.graph.types import BATCH, FIRST, LAST, Bound, Index, Read, Type
@@ -101,11 +101,11 @@ class _Attention(Terms):
         asked = [name for name in self.system.results if name in memory.forms.members]
         asked += [v.name for v, r in self._readers(memory) if not self._reads_well(memory, v, r)]
         if asked:
-            state, who = owner_of(memory.state), owner_of(asked[0])
+            state, who = (told(name, self.system.values) for name in (memory.state, asked[0]))
             given = asked[0] in memory.forms.members
-            needs = "is given out" if given else f"goes into `{who}`"
+            needs = "is given out" if given else f"goes into {who}"
             reason = (
-                f"`{state}` {needs} at every step as a matrix, not in products with vectors alone, "
+                f"{state} {needs} at every step as a matrix, not in products with vectors alone, "
                 "and chunks of steps would not make it"
             )
             self.verdicts[memory.recurrence.members] = Verdict(
