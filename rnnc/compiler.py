@@ -21,6 +21,7 @@ from rnnc.graph.system import System
 from rnnc.graph.types import names_of
 from rnnc.graph.verify import verify
 from rnnc.passes.attention import attention
+from rnnc.passes.augmented import augmented
 from rnnc.passes.carry import carry, chunk, initial
 from rnnc.passes.chosen import chosen
 from rnnc.passes.collect import collect
@@ -399,7 +400,9 @@ def planned(system: System, options: Options) -> Plan:
         plan: Plan = system.made[schedule]
         if options.backend == "onnx":
             plan = reshaped(plan)
-        return plan if options.plain_loops else windows(plan)
+        if not options.plain_loops:
+            plan = windows(plan)
+        return augmented(plan) if options.backend == "numpy" else plan
     if options.mode not in LEARNING:
         raise UsageError(f"memory low is for the modes {' and '.join(LEARNING)}")
     if options.unroll is not None:

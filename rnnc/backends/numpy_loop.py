@@ -7,15 +7,24 @@ kept of every step is written straight into the array of all steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 
 from rnnc.backends.numpy_ops import BINARY, UNARY, expression, part
+from rnnc.backends.numpy_states import (
+    VIEWS,
+    Rows,
+    memory_of,
+    overwritten,
+    projections,
+    rows_of,
+    windows_of,
+)
+from rnnc.backends.numpy_whole import feeds_loops, turned_weights, whole
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.names import owner_of
 from rnnc.graph.types import BATCH
-from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, Statement, reads_of, results_of
+from rnnc.passes.plan import Carried, Compute, Extent, Loop, Plan, reads_of, results_of
 
-VIEWS = frozenset(("slice", "window", "unsqueeze", "squeeze", "permute", "pick"))
 Part = tuple[int, int] | None  # a range of the last dimension; None where it is not told
 BUFFERED = frozenset((*BINARY, *UNARY, "matmul", "where", "replaced", "softmax", "sum"))
 
@@ -34,7 +43,7 @@ class LoopWriter:
             self.next_of.setdefault(c.next, []).append(c)
         self.stored = set(self.collected) | set(self.next_of)
         self.position = {name for s in loop.body for name in results_of(s)}
-        self.windows = self._matrix_windows()
+        self.windows = windows_of(loop, self.types)
         self.reads = [reads_of([s]) for s in loop.body]
         self.last: dict[str, int] = {}
         for i, names in enumerate(self.reads):
@@ -47,6 +56,10 @@ class LoopWriter:
         self.feeding = feeds_loops(loop.body)
         self.buffers: set[str] = set()  # results with memory of their own, made before the loop
         self.reused: set[str] = set()  # results that take the memory of an operand
+        self.transposed: dict[str, str] = {}  # names of transposed vectors of a step
+        self.products = projections(loop, self.types)
+        self.rows = rows_of(loop, self.types, given)
+        self.in_place = overwritten(loop, self.types)
 
     def text(self) -> list[str]:
         """The lines of the loop, and those in front of it and after it."""
@@ -54,13 +67,21 @@ class LoopWriter:
         self._share()
         n = w.names
         each = [(n[inner], n[outer]) for outer, inner in loop.collected]
-        each += [(n[inner], n[outer]) for inner, outer in loop.scanned]
+        read = reads_of(s for s in loop.body if self.rows.keys().isdisjoint(results_of(s)))
+        each += [(n[inner], n[outer]) for inner, outer in loop.scanned if inner in read]
         # a number a step has to be an array, so that it can be written to
         numbers = {n[inner] for _, inner in loop.collected if not self.types[inner].dims}
+        inside_rows = {rows.outer for rows in self.rows.values()}
         for outer, _ in loop.collected:
-            if outer not in self.given:
+            if outer not in self.given and outer not in inside_rows:
                 self.before.append(f"{n[outer]} = {self._memory(outer)}")
+        for rows in self.rows.values():
+            each += self._side_by_side(rows)
+        each += self._kept_turned()
+        for name in sorted(self.in_place):
+            self.before.append(f"{n[name]} = {self._memory(name)}")
         rings = [x for x in self.next_of if x not in self.collected and x in self.position]
+        rings = [x for x in rings if x not in self.in_place]
         for name in rings:
             depth = self._depth(name) + 1
             ring = ", ".join(self._memory(name) for _ in range(depth))
@@ -71,7 +92,8 @@ class LoopWriter:
             for a, b in each:
                 self.inside.append(f"{a} = {b}[{'step, ...' if a in numbers else 'step'}]")
             each = []
-        for c in loop.carried:
+        handed = [c for c in loop.carried if c.final or c.name in read or c.name in self.next_of]
+        for c in handed:
             first = w.operand(c.initial)
             if c.initial in w.scalars:  # a state is an array from the first step on
                 first = f"np.array({first}, {w.kind(c.initial)})"
@@ -82,12 +104,39 @@ class LoopWriter:
                 self._statement(s)
             else:
                 self.inside += LoopWriter(w, s, self.stored).text()
-        for c in sorted(loop.carried, key=self._lag, reverse=True):
+        for c in sorted(handed, key=self._lag, reverse=True):
             self.inside.append(f"{n[c.name]} = {n[c.next]}")
         lines = [*self.before, self._head(each), *(f"    {text}" for text in self.inside)]
         lines += [f"{n[c.final]} = {n[c.name]}" for c in loop.carried if c.final]
         w.quoted = ()
         return lines
+
+    def _side_by_side(self, rows: Rows) -> list[tuple[str, str]]:
+        """The names of a step's row and of its transpose, as they are read, and the arrays."""
+        lines, steps = memory_of(self.w, self.loop, rows)
+        self.before += lines
+        readers = [s for s in self.loop.body if rows.name in reads_of([s])]
+        name = self.w.names[rows.name]
+        each = []
+        if any(s.args[0] == rows.name for s in self.products):
+            self.transposed[rows.name] = self.w.fresh(f"{name}_T")
+            turned = self._before(f"{name}_rows_T", f"{steps}.swapaxes(1, 2)")
+            each.append((self.transposed[rows.name], turned))
+        if rows.name != rows.state.name and any(s not in self.products for s in readers):
+            each.append((name, self._before(f"{name}_rows", steps)))
+        return each
+
+    def _kept_turned(self) -> list[tuple[str, str]]:
+        """Names for the transposes of what products read or make and every step keeps."""
+        each = []
+        for s in self.products:
+            for name in (s.args[0], s.target):
+                if name in self.collected and name not in self.transposed:
+                    self.transposed[name] = self.w.fresh(f"{self.w.names[name]}_T")
+                    outer = self.w.names[self.collected[name]]
+                    turned = self._before(f"{outer}_T", f"{outer}.swapaxes(1, 2)")
+                    each.append((self.transposed[name], turned))
+        return each
 
     def _head(self, each: list[tuple[str, str]]) -> str:
         """The line that begins the loop."""
@@ -163,6 +212,8 @@ class LoopWriter:
             return
         self._quote(s)
         name = w.names[s.target]
+        if s.target in self.rows:
+            return  # it is there
         if s.target in self.stored or s.target in self.reused:
             self._into(s, name)
         elif s.op in VIEWS:
@@ -258,7 +309,7 @@ class LoopWriter:
         w = self.w
         args = [w.operand(a) for a in s.args]
         if s.op in BINARY:
-            a, b = (self._number(x) for x in s.args)
+            a, b = (self._operand(x, s.target) for x in s.args)
             # NumPy deprecates a third operand of these two, since it might be meant as one
             to = f"out={out}" if s.op in ("maximum", "minimum") else out
             self.inside.append(f"{self._function(BINARY[s.op])}({a}, {b}, {to})")
@@ -277,12 +328,13 @@ class LoopWriter:
             self.inside.append(f"{self._function('maximum')}({args[0]}, 0, out={out})")
         elif unary := UNARY.get(s.op):
             self.inside.append(f"{self._function(unary)}({args[0]}, {out})")
-        elif s.op == "matmul" and self._is_projection(s):
+        elif s in self.products:
             # transposed, since the memory is: np.dot writes to contiguous memory alone
-            turned = self._weights(s.args[1])
             moves = s.target in self.stored or self._moves(s.target)
             result = f"{out}.T" if moves else self._turned(out)
-            self.inside.append(f"{self._function('dot')}({turned}, {args[0]}.T, {result})")
+            weights, vectors = self._weights(s.args[1]), self._transpose(s.args[0])
+            result = self.transposed.get(s.target, result)
+            self.inside.append(f"{self._function('dot')}({weights}, {vectors}, {result})")
         elif s.op == "replaced":
             self.inside.append(f"np.copyto({out}, {args[0]})")
             self.inside.append(f"{out}{part(w, s, s.attr('dim'))} = {args[1]}")
@@ -314,19 +366,42 @@ class LoopWriter:
     def _weights(self, name: str) -> str:
         """A matrix of weights, or a window of one, as products with all sequences take it."""
         w, window = self.w, self.windows.get(name)
-        matrix = w.operand(window.args[0] if window else name)
-        turned = self._turned(matrix, f"turned({matrix}, {w.extent(BATCH)})")
+        matrix = window.args[0] if window else name
+        turned = self._turned(w.operand(matrix), turned_weights(w, matrix))
         return f"{turned}{part(w, window, 1 - window.attr('dim'))}" if window else turned
+
+    def _transpose(self, name: str) -> str:
+        """The transpose of a vector of all sequences."""
+        if name in self.transposed:
+            return self.transposed[name]
+        text = self.w.names[name]
+        stays = self._stays(name) and not self._moves(name)
+        return self._turned(text) if stays else f"{text}.T"
 
     def _turned(self, name: str, text: str | None = None) -> str:
         """A name, made before the loop, for a matrix with rows and columns exchanged."""
-        text = text or f"{name}.T"
+        return self._before(f"{name}_T", text or f"{name}.T")
+
+    def _before(self, base: str, text: str) -> str:
+        """A name for what is computed once before the loop."""
         known = next((x for x in self.before if x.endswith(f" = {text}")), None)
         if known:
             return known.split(" = ")[0]
-        turned = self.w.fresh(f"{name}_T")
-        self.before.append(f"{turned} = {text}")
-        return turned
+        name = self.w.fresh(base)
+        self.before.append(f"{name} = {text}")
+        return name
+
+    def _operand(self, name: str, target: str) -> str:
+        """An operand of an elementwise function; a vector that all sequences share is laid out as
+        the result is, once before the loop."""
+        dims, kind = self.types[target].dims, self.types[name].kind
+        inside = {*self.position, *(c.name for c in self.loop.carried)}
+        inside |= {inner for inner, _ in self.loop.scanned}
+        shared = kind == "real" and self.types[name].dims == dims[1:] and len(dims) == 2
+        if name in inside or not shared or dims[0] != BATCH:
+            return self._number(name)
+        w = self.w
+        return self._before(f"{w.names[name]}_spread", f"spread({w.names[name]}, {w.shape(dims)})")
 
     def _number(self, name: str) -> str:
         """An operand; a constant gets a name before the loop, which is faster than a literal."""
@@ -339,45 +414,6 @@ class LoopWriter:
         if line not in self.before:
             self.before.append(line)
         return w.names[name]
-
-    def _is_projection(self, s: Compute) -> bool:
-        """Whether a product is one of vectors of all sequences with a matrix from outside, or
-        with a window of one."""
-        dims = [self.types[a].dims for a in s.args]
-        matrix = self.windows[s.args[1]].args[0] if s.args[1] in self.windows else s.args[1]
-        return [len(d) for d in dims] == [2, 2] and dims[0][0] == BATCH and self._outside(matrix)
-
-    def _outside(self, name: str) -> bool:
-        return name not in self.position and name not in {i for i, _ in self.loop.scanned}
-
-    def _matrix_windows(self) -> dict[str, Compute]:
-        """The windows of matrices from outside: taken where they are multiplied."""
-        return {
-            s.target: s
-            for s in self.loop.body
-            if isinstance(s, Compute)
-            and s.op == "window"
-            and len(self.types[s.target].dims) == 2
-            and self._outside(s.args[0])
-            and BATCH not in self.types[s.target].dims
-        }
-
-
-def feeds_loops(statements: Sequence[Statement]) -> set[str]:
-    """Arrays that loops take step by step, and what those are elementwise made of."""
-    found = {outer for s in statements if isinstance(s, Loop) for _, outer in s.scanned}
-    for s in reversed(statements):
-        if isinstance(s, Compute) and s.target in found and (s.op in BINARY or s.op in UNARY):
-            found |= set(s.args)
-    return found
-
-
-def whole(w: Writer, s: Compute, feeding: Set[str]) -> str:
-    """A statement on whole arrays; what feeds a loop is laid out as that reads it."""
-    dims = w.plan.arrays[s.target].dims
-    if s.op == "matmul" and s.target in feeding and len(dims) == 3 and dims[1] == BATCH:
-        return f"all_steps({', '.join(map(w.operand, s.args))})"
-    return expression(w, s)
 
 
 def _lengths_of(plan: Plan, loop: Loop) -> set[Extent]:

@@ -8,6 +8,7 @@ The module has ``prepare(weights)``, which does once what depends on the weights
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnc.backends.numpy_attention import FUNCTIONS
-from rnnc.backends.numpy_loop import VIEWS, LoopWriter, feeds_loops, whole
+from rnnc.backends.numpy_loop import LoopWriter
 from rnnc.backends.numpy_ops import BINARY, UNARY, literal
+from rnnc.backends.numpy_states import VIEWS
 from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
+from rnnc.backends.numpy_whole import feeds_loops, whole
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
 from rnnc.passes.plan import (
@@ -144,8 +147,7 @@ class _Module(Writer):
         for p in plan.outputs:
             self.line(f"out  {p.name}: {p.type}")
         self.line('"""')
-        for n in self._prepared():
-            self.line(f"{self.names[n]} = prepared[{n!r}]")
+        unpacked = len(self.lines)
         if plan.inputs:
             self.line("lengths = {}")
         for p in plan.inputs:
@@ -166,6 +168,11 @@ class _Module(Writer):
         for name, text in self._outputs():
             self.line(f"    {name!r}: {text},")
         self.line("}")
+        used = set(re.findall(r"\w+", "\n".join(self.lines[unpacked:])))
+        named = {n: self.names[n] for n in self._prepared()}
+        self.lines[unpacked:unpacked] = [
+            f"{self.indent}{name} = prepared[{n!r}]" for n, name in named.items() if name in used
+        ]
         self.indent = ""
 
     def _result(self, name: str) -> str:
@@ -221,10 +228,24 @@ class _Module(Writer):
         text = whole(self, s, self.feeding)
         if aligned and s.op in ("permute", "concat") and len(self.plan.arrays[s.target].dims) == 2:
             text = f"aligned({text})"
+        if not aligned and self._by_features(s):
+            text = f"spread({text}, {self.shape(self.plan.arrays[s.target].dims)})"
         reuse = self._dying(s)
         if reuse is not None:
             text = f"{text[:-1]}, out={self.names[reuse]})"
         self.line(f"{self.names[s.target]} = {text}")
+
+    def _by_features(self, s: Compute) -> bool:
+        """Whether steps are turned for several readers that all want the features first: they are
+        laid out so once."""
+        if s.op != "permute" or self.plan.arrays[s.target].dims[1:2] != (BATCH,):
+            return False
+        readers = [t for t in self.plan.body if s.target in reads_of([t])]
+        wanted = all(
+            isinstance(t, Loop) or (t.op == "matmul" and t.target in self.feeding) for t in readers
+        )
+        real = self.plan.arrays[s.target].kind == "real"
+        return real and wanted and len(readers) > 1 and len(self.plan.arrays[s.target].dims) == 3
 
     def _dying(self, s: Compute) -> str | None:
         """An operand of the same form that is read here for the last time and was made here."""

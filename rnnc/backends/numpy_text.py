@@ -34,9 +34,15 @@ def aligned(array):
     return out
 
 
-def turned(matrix, batch):
-    """The matrix with rows and columns exchanged: in memory, too, where many sequences share it."""
-    return aligned(matrix.T) if batch >= 16 else matrix.T
+def turned(prepared, name, batch):
+    """A matrix with rows and columns exchanged: in memory, too, and kept so, where products are
+    large (small ones take it as it is; a single vector prefers columns side by side)."""
+    matrix = prepared[name]
+    if batch == 1 or batch * matrix.size < 10**6:
+        return matrix.T
+    if (key := f"{{name}}, turned") not in prepared:
+        prepared[key] = aligned(matrix.T)
+    return prepared[key]
 
 
 def features_first(*shape):
@@ -46,6 +52,13 @@ def features_first(*shape):
     return np.empty((*steps, features, batch), REAL).swapaxes(-1, -2)
 
 
+def spread(array, shape):
+    """The array, repeated where it lacks dimensions of the shape, laid out features first."""
+    out = features_first(*shape)
+    out[...] = array
+    return out
+
+
 def scatter(rows, places, size):
     """A table [size, n] to whose rows, at these places, rows [k, n] are added."""
     table = np.zeros((size, rows.shape[1]), rows.dtype)
@@ -53,12 +66,12 @@ def scatter(rows, places, size):
     return table
 
 
-def all_steps(x, matrix):
-    """x [T, B, n] times matrix [n, m], laid out features first."""
+def all_steps(x, weights):
+    """weights [m, n] times all x[t] of x [T, B, n], laid out features first."""
     steps, batch, n = x.shape
     if batch == 1:
-        return np.dot(x.reshape(steps, n), matrix).reshape(steps, 1, -1)
-    return np.matmul(turned(matrix, batch), np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
+        return np.dot(x.reshape(steps, n), weights.T).reshape(steps, 1, -1)
+    return np.matmul(weights, np.ascontiguousarray(x.swapaxes(1, 2))).swapaxes(1, 2)
 '''
 
 # added where a module needs them; sizes as in plan.MOST_ENTRIES and LEAST_STEPS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rnnc.backends.numpy_ops import BINARY, UNARY
 from rnnc.graph.names import identifiers
-from rnnc.passes.plan import Extent, Plan
+from rnnc.passes.plan import Compute, Extent, Plan
 from rnnc.source import Span
 
 # names that generated code uses for itself
@@ -19,6 +19,7 @@ RESERVED = (
         "aligned",
         "turned",
         "features_first",
+        "spread",
         "scatter",
         "all_steps",
         "linear_scan",
@@ -55,6 +56,8 @@ class Writer:
         self.used = {*self.names.values(), *RESERVED}
         self.scalars: dict[str, str] = {}  # constants that are written where they are used
         self.quoted: tuple[str, ...] = ()  # the comment that stands already
+        self.prepared = {p.array for p in plan.params}  # what weights alone decide
+        self.prepared |= {s.target for s in plan.setup if isinstance(s, Compute)}
 
     def fresh(self, base: str) -> str:
         """An identifier that stands for nothing yet."""

@@ -29,6 +29,9 @@ def tanh_gates(system: System) -> System:
     for name, total in system.values.items():
         if name in members and total.op == "add":
             _rewrite(editor, total)
+    for name, v in system.values.items():
+        if name in members and v.op == "sigmoid" and editor.values[name] is v and not v.bounds:
+            _alone(editor, v)
     return editor.result() if editor.added else system
 
 
@@ -121,7 +124,18 @@ def _open(editor: Editor, g: _Gate, active: Read) -> None:
     if g.value.op == "tanh":
         editor.change(g.value.name, "slice", (active,), attrs)
         return
-    part = editor.make(f"{g.value.name}.tanh", "slice", (active,), attrs)
-    half = editor.make(f"{g.value.name}.by", "constant", (), (("value", 0.5),))
-    halved = editor.make(f"{g.value.name}.half", "mul", (part, half))
-    editor.change(g.value.name, "add", (halved, half))
+    _shift(editor, g.value, editor.make(f"{g.value.name}.tanh", "slice", (active,), attrs))
+
+
+def _alone(editor: Editor, sigmoid: Value) -> None:
+    """The sigmoid of what others read, too: its argument is halved by itself."""
+    half = editor.make(f"{sigmoid.name}.by", "constant", (), (("value", 0.5),))
+    argument = editor.make(f"{sigmoid.name}.arg", "mul", (*sigmoid.reads, half))
+    _shift(editor, sigmoid, editor.make(f"{sigmoid.name}.tanh", "tanh", (argument,)))
+
+
+def _shift(editor: Editor, sigmoid: Value, tanh: Read) -> None:
+    """The sigmoid as (1 + y) / 2."""
+    half = editor.make(f"{sigmoid.name}.by", "constant", (), (("value", 0.5),))
+    halved = editor.make(f"{sigmoid.name}.half", "mul", (tanh, half))
+    editor.change(sigmoid.name, "add", (halved, half))
