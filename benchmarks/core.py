@@ -1,10 +1,11 @@
 """rnnc's cells beside hand-written ones: in NumPy (LSTM, GRU, FastGRNN), and the LSTM as an ONNX
-Scan under onnxruntime.
+Scan under onnxruntime; and NumPy source with its loops compiled by numba beside the same without.
 
-    python benchmarks/core.py [numpy] [scan] [--rounds N] [--blas-threads N]
+    python benchmarks/core.py [numpy] [scan] [numba] [--rounds N] [--blas-threads N]
 
 The two sides take the same weights and inputs and must agree to 1e-4 before they are timed. BLAS
-runs with one thread unless told otherwise, onnxruntime always does.
+runs with one thread unless told otherwise, onnxruntime always does. numba (pip install
+"rnnc[numba]") is asked for by its name.
 """
 
 from __future__ import annotations
@@ -26,18 +27,20 @@ INPUTS = 64
 
 #: (T, batch, inputs, cells)
 NUMPY_SIZES = [(100, batch, INPUTS, cells) for batch in (1, 32) for cells in (64, 256)]
+NUMBA_CELLS = ("LSTM", "GRU", "FastGRNN", "LEM")
+NUMBA_WIDTHS = (16, 32, 64, 128, 256)  # of inputs and cells
 SCAN_SIZES = [(28, 1, 28, 128), *NUMPY_SIZES]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print one table per size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", nargs="*", help="numpy, scan or both (the default)")
+    parser.add_argument("what", nargs="*", help="numpy and scan (the default), numba")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--blas-threads", type=int, default=1)
     options = parser.parse_args(arguments)
     what = options.what or ["numpy", "scan"]
-    if unknown := set(what) - {"numpy", "scan"}:
+    if unknown := set(what) - {"numpy", "scan", "numba"}:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     # OpenBLAS reads this when NumPy is first imported.
     os.environ["OPENBLAS_NUM_THREADS"] = str(options.blas_threads)
@@ -50,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
         benchmark_numpy(options.rounds)
     if "scan" in what:
         benchmark_scan(options.rounds)
+    if "numba" in what:
+        benchmark_numba(options.rounds)
 
 
 def benchmark_numpy(rounds: int) -> None:
@@ -108,6 +113,43 @@ def benchmark_scan(rounds: int) -> None:
             functions[name] = partial(run, x)
         functions["rnnc"] = partial(generated, x=x)
         compare(functions, rounds, "hand-written Scan", f"ONNX, {_size(steps, batch, n, m)}")
+
+
+def benchmark_numba(rounds: int) -> None:
+    """NumPy source with its loops compiled: how many times less time it takes, by batch and width,
+    and the seconds that the first call took to compile."""
+    import time
+
+    import numpy as np
+
+    import rnnc
+    from rnnc.bench.timing import measure
+
+    title = " | ".join(f"B {batch}, m {m}" for batch in (1, 32) for m in NUMBA_WIDTHS)
+    print(f"| numba, T 100, n = m | {title} | compiled in |")
+    print("|---|" + "---:|" * (2 * len(NUMBA_WIDTHS) + 1))
+    for cell, mode in ((c, mode) for mode in ("predict", "grad") for c in NUMBA_CELLS):
+        ratios, seconds = [], 0.0
+        for batch, m in ((batch, m) for batch in (1, 32) for m in NUMBA_WIDTHS):
+            spec = rnnc.load(cell, n=m, m=m)
+            weights = spec.init(seed=0)
+            plain, fast = (spec.compile("numpy", mode=mode, jit=jit) for jit in (False, True))
+            for model in (plain, fast):
+                model.load(weights)
+            data = {
+                p.name: _inputs(batch, 100, m) if p.name == "x" else _inputs(batch, 100, m) / m
+                for p in plain.ports.inputs
+            }
+            start = time.perf_counter()
+            found = fast(**data)
+            seconds = max(seconds, time.perf_counter() - start)
+            for name, expected in plain(**data).items():
+                error = np.abs(found[name] - expected).max() / np.abs(expected).max()
+                assert error < 1e-4, (cell, mode, name, error)
+            calls = {"plain": partial(plain, **data), "fast": partial(fast, **data)}
+            ratios.append(measure(calls, rounds).ratio("plain", "fast"))
+        shown = " | ".join(f"{r:.2f}" for r in ratios)
+        print(f"| {cell}, {mode} | {shown} | {seconds:.1f} s |", flush=True)
 
 
 def _session(model: bytes) -> Callable[[Array], Array]:

@@ -158,6 +158,7 @@ class Spec:
         target: str = "cpu",
         plain_loops: bool = False,
         memory: str = "normal",
+        jit: bool = False,
         opset: int = 18,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -191,7 +192,8 @@ class Spec:
         c is wanted) it becomes that operator, if ``target`` (``cpu``, ``cuda``, ``web``, or
         ``any`` of them) has a kernel for it; with ``plain_loops`` every recurrence stays a loop
         over its steps. ``memory`` is ``normal``, or ``low`` for gradients of long sequences: of T
-        steps √T states are kept, and the others are computed again on the way back.
+        steps √T states are kept, and the others are computed again on the way back. With ``jit``
+        numba compiles the loops of NumPy source when they first run, which pays for small models.
         ``weights`` (arrays by name, or a file, whose sizes serve where nobody set any) become
         part of the model; without them they are given with each call. ``training`` switches
         dropout on, and is on in mode train unless given. ``providers`` and ``threads`` are
@@ -205,6 +207,8 @@ class Spec:
         """
         if backend not in ("numpy", "onnx"):
             raise UsageError(f"no backend {backend!r}; there are: numpy, onnx")
+        if jit and backend != "numpy":
+            raise UsageError("jit is for NumPy source: onnxruntime compiles nothing")
         inputs, lengths = _names("inputs", inputs), _names("lengths", lengths)
         real = _dtype(dtype)
         top_k, opset = numbers.whole("top_k", top_k), numbers.whole("opset", opset)
@@ -244,7 +248,7 @@ class Spec:
         about = spec._about(options, final, given is None, spec._symbols(vocabulary, weights))
         text = ports_json(plan, states, updates, real, self._ranges(), **about)
         if backend == "numpy":
-            source = to_numpy(plan, real, self.doc, given, text)
+            source = to_numpy(plan, real, self.doc, given, text, jit)
             return NumpyModel(source, parse_ports(text), given)
         from rnnc.backends.onnx_graph import to_onnx
         from rnnc.runtime.onnx_model import OnnxModel

@@ -13,6 +13,8 @@ from rnnc.backends.numpy_ops import BINARY, UNARY, expression, part
 from rnnc.backends.numpy_states import (
     VIEWS,
     Rows,
+    depth,
+    lag,
     memory_of,
     overwritten,
     projections,
@@ -74,20 +76,20 @@ class LoopWriter:
         inside_rows = {rows.outer for rows in self.rows.values()}
         for outer, _ in loop.collected:
             if outer not in self.given and outer not in inside_rows:
-                self.before.append(f"{n[outer]} = {self._memory(outer)}")
+                self.before.append(f"{n[outer]} = {self.w.memory(outer)}")
         for rows in self.rows.values():
             each += self._side_by_side(rows)
         each += self._kept_turned()
         for name in sorted(self.in_place):
-            self.before.append(f"{n[name]} = {self._memory(name)}")
+            self.before.append(f"{n[name]} = {self.w.memory(name)}")
         rings = [x for x in self.next_of if x not in self.collected and x in self.position]
         rings = [x for x in rings if x not in self.in_place]
         for name in rings:
-            depth = self._depth(name) + 1
-            ring = ", ".join(self._memory(name) for _ in range(depth))
+            count = depth(loop, name) + 1
+            ring = ", ".join(self.w.memory(name) for _ in range(count))
             held = w.fresh(f"{n[name]}_ring")
             self.before.append(f"{held} = ({ring})")
-            self.inside.append(f"{n[name]} = {held}[step % {depth}]")
+            self.inside.append(f"{n[name]} = {held}[step % {count}]")
         if numbers or rings or not each:
             for a, b in each:
                 self.inside.append(f"{a} = {b}[{'step, ...' if a in numbers else 'step'}]")
@@ -104,7 +106,7 @@ class LoopWriter:
                 self._statement(s)
             else:
                 self.inside += LoopWriter(w, s, self.stored).text()
-        for c in sorted(handed, key=self._lag, reverse=True):
+        for c in sorted(handed, key=lambda c: lag(loop, c), reverse=True):
             self.inside.append(f"{n[c.name]} = {n[c.next]}")
         lines = [*self.before, self._head(each), *(f"    {text}" for text in self.inside)]
         lines += [f"{n[c.final]} = {n[c.name]}" for c in loop.carried if c.final]
@@ -146,34 +148,6 @@ class LoopWriter:
         names = ", ".join(a for a, _ in each)
         arrays = ", ".join(f"{b}{turn}" for _, b in each)
         return f"for {names} in {f'zip({arrays})' if len(each) > 1 else arrays}:"
-
-    def _memory(self, name: str) -> str:
-        """An expression that makes memory for an array."""
-        portions = self.w.plan.portions
-        dims = [portions[d].whole if d in portions else d for d in self.types[name].dims]  # type: ignore[index]
-        batch = [i for i, d in enumerate(dims) if d == BATCH]
-        if self.types[name].kind == "real" and batch == [len(dims) - 2]:
-            return f"features_first{self.w.shape(dims)}"
-        return f"np.empty({self.w.shape(dims)}, {self.w.kind(name)})"
-
-    def _lag(self, c: Carried) -> int:
-        """How many steps back: chains of carried values are handed on from the far end."""
-        lag, current = 1, c
-        names = {x.name: x for x in self.loop.carried}
-        while current.next in names:
-            current = names[current.next]
-            lag += 1
-        return lag
-
-    def _depth(self, name: str) -> int:
-        """How many earlier steps of a value are still needed."""
-        return max(self._lag(c) for c in self.loop.carried if self._origin(c) == name)
-
-    def _origin(self, c: Carried) -> str:
-        names = {x.name: x for x in self.loop.carried}
-        while c.next in names:
-            c = names[c.next]
-        return c.next
 
     # ---------------------------------------------------------------- statements
 
@@ -233,10 +207,10 @@ class LoopWriter:
         w = self.w
         dims = self.types[name].dims
         if not self._moves(name):
-            self.before.append(f"{w.names[name]} = {self._memory(name)}")
+            self.before.append(f"{w.names[name]} = {self.w.memory(name)}")
             return
         held = w.fresh(f"{w.names[name]}_memory")
-        self.before.append(f"{held} = {self._memory(name)}")
+        self.before.append(f"{held} = {self.w.memory(name)}")
         self.inside.append(f"{w.names[name]} = {held}[..., :{w.extent(dims[-1])}]")
         self.fixed.discard(name)
 

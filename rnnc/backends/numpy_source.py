@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnc.backends.numpy_attention import FUNCTIONS
+from rnnc.backends.numpy_jit import JitLoop
 from rnnc.backends.numpy_loop import LoopWriter
+from rnnc.backends.numpy_nests import compilable
 from rnnc.backends.numpy_ops import BINARY, UNARY, literal
 from rnnc.backends.numpy_states import VIEWS
-from rnnc.backends.numpy_text import FOOTER, HEADER, LINEAR_SCAN, LINEAR_SCANS
+from rnnc.backends.numpy_text import FOOTER, HEADER, JIT, LINEAR_SCAN, LINEAR_SCANS
 from rnnc.backends.numpy_whole import feeds_loops, whole
 from rnnc.backends.numpy_writer import Writer
 from rnnc.graph.types import BATCH, Array
@@ -49,12 +51,14 @@ def to_numpy(
     doc: str = "",
     weights: Mapping[str, NDArray[Any]] | None = None,
     metadata: str = "{}",
+    jit: bool = False,
 ) -> str:
     """The source of a module that runs the plan in ``dtype`` (``float32`` or ``float64``).
 
-    With ``weights`` they are part of it, and it runs by itself.
+    With ``weights`` they are part of it, and it runs by itself. With ``jit`` it needs numba, too,
+    which compiles the loops that it can take.
     """
-    text = _Module(plan, dtype, doc).module()
+    text = _Module(plan, dtype, doc, jit).module()
     lines = []
     for name, array in (weights or {}).items():
         numbers = base64.b85encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
@@ -68,10 +72,12 @@ def to_numpy(
 class _Module(Writer):
     """Writes the module of a plan."""
 
-    def __init__(self, plan: Plan, dtype: str, doc: str):
+    def __init__(self, plan: Plan, dtype: str, doc: str, jit: bool):
         super().__init__(plan)
         self.dtype = dtype
         self.doc = doc
+        self.jit = jit
+        self.functions: list[str] = []  # those that numba compiles
         self.last_use = _last_uses(plan)
         self.feeding = feeds_loops(plan.body)
         for loop in plan.loops:
@@ -137,6 +143,7 @@ class _Module(Writer):
 
     def _run(self) -> None:
         plan = self.plan
+        start = len(self.lines)
         self.line('@np.errstate(all="ignore")')
         self.line("def run(prepared, inputs):")
         self.indent = "    "
@@ -173,7 +180,16 @@ class _Module(Writer):
         self.lines[unpacked:unpacked] = [
             f"{self.indent}{name} = prepared[{n!r}]" for n, name in named.items() if name in used
         ]
+        self.lines[start:start] = [JIT[self.dtype], *self.functions] if self.functions else []
         self.indent = ""
+
+    def _loop(self, loop: Loop) -> list[str]:
+        """The lines of a loop; where numba takes it, it becomes a function that they call."""
+        if not (self.jit and compilable(self, loop)):
+            return LoopWriter(self, loop).text()
+        function, lines = JitLoop(self, loop).write(self.fresh(f"loop_{loop.axis}"))
+        self.functions += [*function, "\n"]
+        return lines
 
     def _result(self, name: str) -> str:
         """An output: a number among them may have been written out, without a dtype."""
@@ -215,7 +231,7 @@ class _Module(Writer):
             self._statement(replace(s, plain=()))
             self.indent = indent
             return
-        for text in LoopWriter(self, s).text():
+        for text in self._loop(s):
             self.line(text)
 
     def _whole(self, s: Compute, aligned: bool = False) -> None:

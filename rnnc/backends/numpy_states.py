@@ -141,3 +141,23 @@ def _dies(loop: Loop, types: Types, c: Carried) -> bool:
         if read and s.op in VIEWS:
             names.add(s.target)
     return False
+
+
+def lag(loop: Loop, c: Carried) -> int:
+    """How many steps back: chains of carried values are handed on from the far end."""
+    return len(_chain(loop, c))
+
+
+def depth(loop: Loop, name: str) -> int:
+    """How many earlier steps of a value are still needed."""
+    chains = [_chain(loop, c) for c in loop.carried]
+    return max(len(chain) for chain in chains if chain[-1].next == name)
+
+
+def _chain(loop: Loop, c: Carried) -> list[Carried]:
+    """What hands a value on, the nearest last."""
+    names = {x.name: x for x in loop.carried}
+    chain = [c]
+    while chain[-1].next in names:
+        chain.append(names[chain[-1].next])
+    return chain

@@ -160,6 +160,41 @@ def recur_jointly(a, b, h):
     return out
 '''
 
+# added where numba compiles loops; its own tanh is one of single numbers
+JIT = {
+    "float64": """\
+from math import tanh
+
+from numba import njit
+
+jit = njit(error_model="numpy", fastmath={"contract"}, cache="__file__" in globals())
+
+""",
+    "float32": '''\
+from numba import njit
+
+jit = njit(error_model="numpy", fastmath={"contract"}, cache="__file__" in globals())
+
+
+@njit(inline="always")
+def tanh(x):
+    """tanh x to 2e-7: a quotient of polynomials, as in Eigen, that many numbers can share."""
+    y = min(max(x, REAL(-7.90531110763549805)), REAL(7.90531110763549805))
+    z = y * y
+    p = z * REAL(-2.76076847742355e-16) + REAL(2.00018790482477e-13)
+    p = z * p + REAL(-8.60467152213735e-11)
+    p = z * p + REAL(5.12229709037114e-08)
+    p = z * p + REAL(1.48572235717979e-05)
+    p = z * p + REAL(6.37261928875436e-04)
+    p = z * p + REAL(4.89352455891786e-03)
+    q = z * REAL(1.19825839466702e-06) + REAL(1.18534705686654e-04)
+    q = z * q + REAL(2.26843463243900e-03)
+    q = z * q + REAL(4.89352518554385e-03)
+    return y * p / q if x == x else x
+
+''',
+}
+
 FOOTER = """
 
 # {{name: (shape, numbers as text)}}; load_weights() gives the arrays

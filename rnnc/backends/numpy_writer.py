@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from rnnc.backends.numpy_ops import BINARY, UNARY
 from rnnc.graph.names import identifiers
-from rnnc.passes.plan import Compute, Extent, Plan
+from rnnc.graph.types import BATCH
+from rnnc.passes.plan import ArrayType, Compute, Extent, Plan
 from rnnc.source import Span
 
 # names that generated code uses for itself
@@ -37,11 +38,19 @@ RESERVED = (
         "dot",
         "matmul",
         "reciprocal",
+        "jit",
+        "total",
     ),
     *filter(None, (*BINARY.values(), *UNARY.values())),
     *("inf", "nan", "WEIGHTS", "METADATA", "load_weights"),
     *dir(builtins),
 )
+
+
+def features_first(type_: ArrayType) -> bool:
+    """Whether an array lies in memory with its features before its sequences."""
+    batch = [i for i, d in enumerate(type_.dims) if d == BATCH]
+    return type_.kind == "real" and batch == [len(type_.dims) - 2]
 
 
 class Writer:
@@ -55,6 +64,7 @@ class Writer:
         self.names = identifiers(names, RESERVED)
         self.used = {*self.names.values(), *RESERVED}
         self.scalars: dict[str, str] = {}  # constants that are written where they are used
+        self.indices = tuple(self.fresh(x) for x in ("i0", "i1", "i2", "i3"))  # of entries
         self.quoted: tuple[str, ...] = ()  # the comment that stands already
         self.prepared = {p.array for p in plan.params}  # what weights alone decide
         self.prepared |= {s.target for s in plan.setup if isinstance(s, Compute)}
@@ -94,6 +104,14 @@ class Writer:
         return {"real": "REAL", "index": "np.int64", "flag": "np.bool_"}[
             self.plan.arrays[name].kind
         ]
+
+    def memory(self, name: str) -> str:
+        """An expression that makes memory for an array; of windows, for all rows."""
+        type_, portions = self.plan.arrays[name], self.plan.portions
+        dims = tuple(portions[d].whole if d in portions else d for d in type_.dims)  # type: ignore[index]
+        if features_first(type_):
+            return f"features_first{self.shape(dims)}"
+        return f"np.empty({self.shape(dims)}, {self.kind(name)})"
 
     def quote(self, origins: tuple[Span, ...]) -> None:
         """A comment with the equations that a statement comes from, where they change."""

@@ -132,6 +132,11 @@ class Case:
     def numpy(self) -> Call:
         return self._bound(self._compile("numpy"))
 
+    def numba(self) -> Call | None:
+        """NumPy source with compiled loops; None where numba takes none of them."""
+        model = self._compile("numpy", jit=True)
+        return self._bound(model) if "njit" in model.source else None
+
     def segments(self, backend: str) -> Call | None:
         """Gradients in little memory; None where these are not asked for."""
         if self.memory == "normal" or self.mode not in LEARNING:
@@ -226,6 +231,8 @@ class Case:
         yield "ONNX, unrolled", self.unrolled
         yield "ONNX, step by step", self.stepwise
         yield "NumPy", self.numpy
+        if find_spec("numba") and find_spec("scipy"):
+            yield "NumPy, numba", self.numba
         yield "ONNX, in segments", partial(self.segments, "onnx")
         yield "NumPy, in segments", partial(self.segments, "numpy")
         if peers and find_spec("torch"):

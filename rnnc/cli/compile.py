@@ -82,6 +82,10 @@ BACKENDS = {".onnx": "onnx", ".py": "numpy"}
 @target_option
 @click.option("--plain-loops", is_flag=True, help="Every recurrence stays a loop over its steps.")
 @memory_option
+@click.option(
+    "--jit", is_flag=True,
+    help="NumPy source: numba compiles the loops when they first run; it pays for small models.",
+)  # fmt: skip
 @click.option("--optimizer", metavar="NAME", help="Mode train: adam unless given.")
 @click.option(
     "--hyper", multiple=True, callback=hyper_numbers, metavar="NAME=NUMBER",
@@ -115,6 +119,7 @@ def compile_(
     target: str | None,
     plain_loops: bool,
     memory: str,
+    jit: bool,
     optimizer: str | None,
     hyper: dict[str, float],
     clip: float | None,
@@ -130,7 +135,7 @@ def compile_(
     rnnc compile LSTM --mode step -o step.onnx     for streaming
     rnnc compile Elman --mode train -o train.onnx  one training step
     """
-    backend = _backend(output, opset, target)
+    backend = _backend(output, opset, target, jit)
     mode = mode or "predict"
     options: dict[str, Any] = {
         "inputs": tuple(n for item in inputs for n in item.split(",") if n),
@@ -158,7 +163,7 @@ def compile_(
     vocabulary = None if weights is None else vocabulary_in(metadata_of(weights))
     compiled = spec.compile(
         backend, weights=given, mode=mode, unroll=unroll, dtype=dtype, training=training or None,
-        opset=opset or 18, vocabulary=vocabulary, **options,
+        jit=jit, opset=opset or 18, vocabulary=vocabulary, **options,
     )  # fmt: skip
     with written(output) as part:
         compiled.save(part)
@@ -184,7 +189,7 @@ def compile_(
         echo("\n" + explanation(spec, made).rstrip("\n"))
 
 
-def _backend(output: Path, opset: int | None, target: str | None) -> str:
+def _backend(output: Path, opset: int | None, target: str | None, jit: bool) -> str:
     backend = BACKENDS.get(output.suffix.lower())
     if backend is None:
         raise UsageError(
@@ -194,6 +199,8 @@ def _backend(output: Path, opset: int | None, target: str | None) -> str:
     if opset is not None and backend != "onnx":
         raise UsageError("--opset is for ONNX models; NumPy source has none")
     check_kernels(backend, target)
+    if jit and backend != "numpy":
+        raise UsageError("--jit is for NumPy source: end the output in .py")
     return backend
 
 

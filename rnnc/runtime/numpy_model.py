@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -20,6 +21,7 @@ from rnnc.runtime.weights import Weights, check_weights
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
+NUMBA = "\nfrom numba import njit\n"  # in modules whose loops it compiles
 
 
 class NumpyModel(Runnable):
@@ -29,6 +31,11 @@ class NumpyModel(Runnable):
     """
 
     def __init__(self, source: str, ports: Ports, weights: Mapping[str, ArrayLike] | None = None):
+        if NUMBA in source and not (find_spec("numba") and find_spec("scipy")):
+            raise UsageError(
+                "the model's loops are compiled by numba, which is not installed (with SciPy, for "
+                "products): pip install 'rnnc[numba]', or compile the model without jit"
+            )
         self.source = source
         self.ports = ports
         self._namespace = _execute(source, ports.name)
