@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnx import GraphProto, ValueInfoProto
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
 
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 
@@ -65,6 +65,24 @@ def _branch(w: Writer, write: Callable[[], list[str]]) -> GraphProto:
     graph.output.extend(_real(w, name) for name in found)
     w.nodes = around
     return graph
+
+
+def own_matrices(w: Writer, scan: NodeProto) -> list[TensorProto]:
+    """The stored matrices that a loop multiplies by, copied and named anew, to be stored in the
+    graph around it: onnxruntime packs them for products once if they are there, not further out.
+    """
+    known = {i.name: i for i in w.initializers}
+    copies: dict[str, TensorProto] = {}
+    (body,) = (a.g for a in scan.attribute if a.name == "body")
+    for node in body.node:
+        if node.op_type in ("Gemm", "MatMul") and node.input[1] in known:
+            name = node.input[1]
+            if name not in copies:
+                copies[name] = TensorProto()
+                copies[name].CopyFrom(known[name])
+                copies[name].name = w.fresh(name)
+            node.input[1] = copies[name].name
+    return [*copies.values()]
 
 
 def _real(w: Writer, name: str) -> ValueInfoProto:

@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from onnx import (
     GraphProto,
     ModelProto,
-    NodeProto,
     OperatorSetIdProto,
     StringStringEntryProto,
-    TensorProto,
     ValueInfoProto,
     checker,
     printer,
 )
 
+from rnnc.backends.onnx_bodies import own_matrices
 from rnnc.backends.onnx_fold import folded
 from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
-from rnnc.backends.onnx_writer import ONNX_TYPES, Writer, attribute
+from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
 from rnnc.graph.types import BATCH
 from rnnc.passes.plan import (
     FEW,
@@ -312,14 +311,14 @@ class _Model:
         if loop.plain:
             self._choice(loop)
             return
-        scan = self._scan(loop)
+        inputs, attrs = self._scan(loop)
         outputs = [
             w.define(c.final) if c.final else w.fresh(f"{c.name}:last") for c in loop.carried
         ]
         outputs += [w.define(outer) for outer, _ in loop.collected]
-        scan.name = outputs[0]
-        scan.output.extend(outputs)
-        w.nodes.append(scan)
+        w.origin = ""
+        w.node("Scan", inputs, outputs[0], **attrs)
+        w.nodes[-1].output.extend(outputs[1:])
 
     def _choice(self, loop: Loop) -> None:
         """A loop, or what stands for it for few sequences."""
@@ -350,27 +349,11 @@ class _Model:
         w.local, w.nodes = around, nodes
         for node in graph.node:
             if node.op_type == "Scan":
-                graph.initializer.extend(self._own_matrices(node))
+                graph.initializer.extend(own_matrices(w, node))
         return graph
 
-    def _own_matrices(self, scan: NodeProto) -> list[TensorProto]:
-        """The stored matrices that a loop multiplies by, copied and named anew: onnxruntime packs
-        them for products once if they are stored one graph around the loop, not further out."""
-        known = {i.name: i for i in self.w.initializers}
-        copies: dict[str, TensorProto] = {}
-        (body,) = (a.g for a in scan.attribute if a.name == "body")
-        for node in body.node:
-            if node.op_type in ("Gemm", "MatMul") and node.input[1] in known:
-                name = node.input[1]
-                if name not in copies:
-                    copies[name] = TensorProto()
-                    copies[name].CopyFrom(known[name])
-                    copies[name].name = self.w.fresh(name)
-                node.input[1] = copies[name].name
-        return [*copies.values()]
-
-    def _scan(self, loop: Loop) -> NodeProto:
-        """A loop as a node that does not say yet what its results are called."""
+    def _scan(self, loop: Loop) -> tuple[list[str], dict[str, Any]]:
+        """The inputs and the attributes of a loop's node, its body among these."""
         w = self.w
         states = [c.name for c in loop.carried]
         initial = [w.name(c.initial) for c in loop.carried]
@@ -400,11 +383,7 @@ class _Model:
             attrs["scan_input_directions"] = (1,) * len(sequences)
             if loop.collected:
                 attrs["scan_output_directions"] = (1,) * len(loop.collected)
-        return NodeProto(
-            op_type="Scan",
-            input=(*initial, *sequences),
-            attribute=[attribute(k, v) for k, v in attrs.items()],
-        )
+        return [*initial, *sequences], attrs
 
     def _numbers(self, axis: str) -> str:
         w = self.w
