@@ -90,6 +90,7 @@ SHARED = {
     "rnnc.backends.onnx_attention",
     "rnnc.backends.onnx_bodies",
     "rnnc.backends.onnx_fold",
+    "rnnc.backends.onnx_joint",
     "rnnc.backends.onnx_native",
     "rnnc.backends.onnx_ops",
     "rnnc.backends.onnx_scan",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from onnx import (
 
 from rnnc.backends.onnx_bodies import own_matrices
 from rnnc.backends.onnx_fold import folded
+from rnnc.backends.onnx_joint import gemms, splits, steps_of
 from rnnc.backends.onnx_native import Operators
 from rnnc.backends.onnx_ops import FORMS, constant, split, split_steps
 from rnnc.backends.onnx_writer import ONNX_TYPES, Writer
@@ -191,9 +191,9 @@ class _Model:
     def _block(self, block: Sequence[Statement]) -> None:
         w = self.w
         running = [s for s in block if isinstance(s, Loop) or s.target not in self.fixed]
-        sums, products = self._gemms(running)
-        parts = _splits(running)
-        steps = self._steps(running)
+        sums, products = gemms(w, running, self.uses)
+        parts = splits(running)
+        steps = steps_of(w, running)
         for s in block:
             if isinstance(s, Loop):
                 self._loop(s)
@@ -212,25 +212,6 @@ class _Model:
             elif s.target not in products:
                 self._compute(s)
 
-    def _steps(self, block: Sequence[Statement]) -> dict[str, Sequence[Compute]]:
-        """Entries of one dimension that are one ``Split``, where most of them are read: at the
-        first that is read all of them, and nothing at the others."""
-        groups: dict[tuple[str, int], list[Compute]] = {}
-        for s in block:
-            if isinstance(s, Compute) and s.op == "pick" and s.attr("index") >= 0:
-                groups.setdefault((s.args[0], s.attr("dim")), []).append(s)
-        out: dict[str, Sequence[Compute]] = {}
-        for (array, dim), group in groups.items():
-            dims = self.w.type(array).dims
-            count = dims[dim]
-            if not isinstance(count, int) or len({s.attr("index") for s in group}) < len(group):
-                continue
-            fits = dim + 1 < len(dims) and sum(isinstance(d, str) for d in dims) <= 1
-            if fits and len(group) > 1 and 2 * len(group) >= count:
-                out.update(dict.fromkeys((s.target for s in group), ()))
-                out[group[0].target] = group
-        return out
-
     def _split_steps(self, group: Sequence[Compute]) -> None:
         w = self.w
         w.quote(())
@@ -238,34 +219,6 @@ class _Model:
         for name, dims in split_steps(w, group).items():
             if w.nodes is w.outer and name not in self.outputs:
                 self.shapes.append(self._value(name, ArrayType(tuple(dims), kind)))
-
-    def _gemms(self, block: Sequence[Statement]) -> tuple[dict[str, tuple[Compute, str]], set[str]]:
-        """Sums that take a matrix product with them, ``Gemm(h, U, term)``: by target, the product
-        and the term; and the products that are no statements of their own any more.
-
-        The product must be read nowhere else, its operands and the sum two-dimensional.
-        """
-        w = self.w
-        computes = [s for s in block if isinstance(s, Compute)]
-        products = {
-            s.target: s
-            for s in computes
-            if s.op == "matmul"
-            and self.uses[s.target] == 1
-            and all(len(w.type(a).dims) == 2 for a in s.args)
-        }
-        sums: dict[str, tuple[Compute, str]] = {}
-        taken: set[str] = set()
-        for s in computes:
-            if s.op != "add":
-                continue
-            for product, term in (s.args, s.args[::-1]):
-                fits = product in products and w.type(product).dims == w.type(s.target).dims
-                if fits and len(w.type(term).dims) <= 2:
-                    sums[s.target] = (products[product], term)
-                    taken.add(product)
-                    break
-        return sums, taken
 
     def _compute(self, s: Compute) -> None:
         w = self.w
@@ -389,23 +342,6 @@ class _Model:
         w = self.w
         zero, one = w.const(0, "index"), w.const(1, "index")
         return w.outside("Range", [zero, w.length(axis), one])
-
-
-def _splits(block: Sequence[Statement]) -> dict[str, Sequence[Compute]]:
-    """Slices of one array that do not overlap are one ``Split``: the parts, in their order, at
-    the first of them, and nothing at the others."""
-    groups: dict[tuple[str, int], list[Compute]] = {}
-    for s in block:
-        if isinstance(s, Compute) and s.op == "slice":
-            groups.setdefault((s.args[0], s.attr("dim")), []).append(s)
-    out: dict[str, Sequence[Compute]] = {}
-    for group in groups.values():
-        ordered = sorted(group, key=lambda s: s.attr("start"))
-        apart = all(a.attr("stop") <= b.attr("start") for a, b in pairwise(ordered))
-        if len(group) > 1 and apart:
-            out.update(dict.fromkeys((s.target for s in group), ()))
-            out[group[0].target] = ordered
-    return out
 
 
 def _check_size(size: int) -> None:

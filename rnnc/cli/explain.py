@@ -141,7 +141,7 @@ def _windows(plan: Plan, loop: Loop) -> list[str]:
     used = {d for s in _computes(loop.body) for d in plan.arrays[s.target].dims}
     return [
         f"of {p.whole} rows only those that tick: {p.share * float(p.whole):.1f} in the mean of "
-        f"the steps; under onnxruntime from {FEW} sequences on"
+        f"the steps; from {FEW} sequences on"
         for extent, p in plan.portions.items()
         if extent in used
     ]
