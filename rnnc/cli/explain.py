@@ -140,8 +140,8 @@ def _windows(plan: Plan, loop: Loop) -> list[str]:
     """What a loop leaves out of vectors with clocks."""
     used = {d for s in _computes(loop.body) for d in plan.arrays[s.target].dims}
     return [
-        f"of {p.whole} rows only those that tick: {p.share * float(p.whole):.1f} in the mean of "
-        f"the steps; from {FEW} sequences on"
+        f"of {p.whole} rows only those that tick, {p.share * float(p.whole):.1f} in the mean of "
+        f"the steps (from {FEW} sequences on)"
         for extent, p in plan.portions.items()
         if extent in used
     ]
