@@ -232,6 +232,7 @@ class Spec:
             kernels(target, backend, real),
             plain_loops,
             memory,
+            jit,
         )
         arrays = read_weights(weights) if isinstance(weights, (str, Path)) else weights
         spec = self._like(weights) if isinstance(weights, (str, Path)) else self

@@ -121,7 +121,7 @@ class Options:
     give instead of the model's own outputs. ``target`` is whose kernels of recurrent operators
     may be used (one of ``TARGETS``; None: none); with ``plain_loops`` every recurrence stays a
     loop over its steps. ``memory`` low computes gradients in segments of the sequences, whose
-    steps are computed twice.
+    steps are computed twice. With ``jit`` the loops of NumPy source are for numba to compile.
     """
 
     mode: str = "predict"
@@ -139,6 +139,7 @@ class Options:
     target: str | None = None
     plain_loops: bool = False
     memory: str = "normal"
+    jit: bool = False
 
 
 def load_system(
@@ -255,7 +256,9 @@ def forms(options: Options) -> list[Pass]:
         return list(LEAN[options.backend])
     if options.target is not None and options.mode not in ("grad", "train"):
         chosen += [partial(recognise, target=options.target), simplify]
-    return [*chosen, attention, linear, simplify, *LEAN[options.backend]]
+    # numba makes a loop of few operations faster than blocks, which NumPy goes over three times
+    blocks = [] if options.jit else [linear, simplify]
+    return [*chosen, attention, *blocks, *LEAN[options.backend]]
 
 
 def adjoint(system: System, inputs: Sequence[str] = ()) -> System:

@@ -10,7 +10,14 @@ from rnnc.graph.cycles import recurrences
 from rnnc.graph.names import told
 from rnnc.graph.system import System
 from rnnc.passes import attention, linear, recognise
-from rnnc.passes.plan import CHUNK, LEAST_CHUNKED, LEAST_OF_SMALL, LEAST_STEPS, MOST_ENTRIES
+from rnnc.passes.plan import (
+    CHUNK,
+    LEAST_CHUNKED,
+    LEAST_OF_SMALL,
+    LEAST_STEPS,
+    MOST_ENTRIES,
+    SMALL_MATRIX,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ def decisions(system: System, options: Options) -> list[Decision]:
             kind, lines = "", ["a loop, as plain loops were asked for"]
         elif kind:
             lines = [f"form: the operator {kind}", f"what decided it: {why}"]
+        elif v.states and options.jit and r.members not in matrices:
+            lines = ["in blocks of steps, but for numba: a loop that it compiles is faster"]
         elif v.states and options.memory == "low":
             lines = ["in blocks of steps, but for the memory: a segment is gone through in steps"]
         elif v.states:
@@ -47,7 +56,9 @@ def decisions(system: System, options: Options) -> list[Decision]:
             lines = [f"no operator: {why}"] if why else []
             form = "chunks" if r.members in matrices else "blocks"
             lines += [f"not in {form}: {v.reason}"] if v.nearly else []
-        settled = bool(kind or v.states) and not options.plain_loops and options.memory != "low"
+        loops = options.plain_loops or options.memory == "low"
+        loops = loops or (options.jit and r.members not in matrices)
+        settled = bool(kind or v.states) and not loops
         out.append(Decision(r.members, r.forward, tuple(lines), settled))
     return out
 
@@ -55,8 +66,8 @@ def decisions(system: System, options: Options) -> list[Decision]:
 def _in_blocks(states: Sequence[str]) -> list[str]:
     named = " and ".join(states)
     return [
-        f"form: in blocks of steps side by side, from {LEAST_STEPS} steps on and while a step has "
-        f"up to {MOST_ENTRIES} numbers; else in a loop",
+        f"form: in blocks of steps side by side, from {LEAST_STEPS} steps on and while a step of "
+        f"all sequences has up to {MOST_ENTRIES} numbers; else in a loop",
         f"what decided it: {named} {'are' if len(states) > 1 else 'is'} linear in the step "
         "before, with factors that do not recur and are at most 1",
     ]
@@ -65,7 +76,8 @@ def _in_blocks(states: Sequence[str]) -> list[str]:
 def _in_chunks(state: str) -> list[str]:
     return [
         f"form: in chunks of {CHUNK} steps (blocked), products of matrices in each; of fewer than "
-        f"{LEAST_CHUNKED} steps ({LEAST_OF_SMALL} of small matrices) in a loop",
+        f"{LEAST_CHUNKED} steps ({LEAST_OF_SMALL} if it has fewer than {SMALL_MATRIX} entries) in "
+        "a loop",
         f"what decided it: {state} is a matrix to which outer products are added, with a "
         "factor that is a number, does not recur and is at most 1, and it is read in products with "
         "vectors alone",

@@ -144,7 +144,7 @@ def test_any_number_of_steps(steps: int) -> None:
         ("S[t] = tanh(S[t-1] + outer(v[t], k[t]))\nh[t] = S[t] q[t]",
          "`S` takes `tanh` of what recurs"),
         ("S[t] = S[t-1] + outer(v[t] - S[t-1] k[t], k[t])\nh[t] = S[t] q[t]",
-         "is a product of what recurs"),
+         "mixes entries by a product of what recurs"),
         ("S[t] = 0.5 * S[t-2] + outer(v[t], k[t])\nh[t] = S[t] q[t]",
          "`S` is read further away than one step"),
         (f"{GATED}h[t] = tanh(S[t]) q[t]", "`S` goes into `h` at every step as a matrix"),
@@ -341,3 +341,25 @@ def test_what_is_out_of_range_stays_behind(backend: str, what: float) -> None:
     assert_allclose(found[1, :50], clean[1, :50], rtol=1e-5, atol=1e-5)
     plain = spec.compile(backend, weights=weights, plain_loops=True).run(data)["h"]
     assert_array_equal(np.isfinite(found), np.isfinite(plain))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_gradients_of_factors_stay_numbers(backend: str) -> None:
+    """Two steps that do not meet may have products beyond float32."""
+    text = """
+    model M
+    input x[t], v[t] : [2],  a[t] : []
+    M[t] = sigmoid(a[t]) * M[t-1] + outer(v[t], v[t])
+    y[t] = M[t] x[t]
+    output y
+    """
+    spec = rnnc.parse(text)
+    draw, steps = np.random.default_rng(0), 20
+    x, v = (draw.normal(size=(1, steps, 2)).astype(np.float32) for _ in range(2))
+    v[0, 3], x[0, 3] = 1e12, 1e18
+    given = {"x": x, "v": v, "a": np.zeros((1, steps), np.float32), "d_y": np.ones_like(x)}
+    found, wanted = (
+        spec.compile(backend, mode="grad", inputs=("a",), plain_loops=plain)(**given)["d_a"]
+        for plain in (False, True)
+    )
+    assert_allclose(found, wanted, rtol=1e-3)

@@ -44,7 +44,7 @@ def compiled(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "mode", "loops"),
     [("LSTM", "predict", 1), ("LSTM", "grad", 2), ("Bidirectional", "predict", 2),
-     ("LSTMLayerNorm", "predict", 1), ("MinGRU", "predict", 0), ("MDRNN", "predict", 0)],
+     ("LSTMLayerNorm", "predict", 1), ("MinGRU", "predict", 1), ("MDRNN", "predict", 0)],
 )  # fmt: skip
 def test_which_loops(name: str, mode: str, loops: int, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = rnnc.load(name, **small(name))
@@ -64,7 +64,7 @@ def test_numba_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_model, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"pip install 'rnnc\[numba\]'"):
         rnnc.load("LSTM", n=3, m=4).compile("numpy", jit=True)
-    rnnc.load("MinGRU", n=3, m=4).compile("numpy", jit=True)  # has no loop to compile
+    rnnc.load("MDRNN", **small("MDRNN")).compile("numpy", jit=True)  # has no loop to compile
 
 
 def test_jit_is_for_numpy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +87,8 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = ModuleType("numba")
     stand_in.__dict__["njit"] = lambda **_: lambda function: function
     monkeypatch.setitem(sys.modules, "numba", stand_in)
+    for name in ("scipy", "scipy.linalg", "scipy.linalg.cython_blas"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setattr(numpy_model, "find_spec", lambda _: True)
 
 
@@ -114,6 +116,38 @@ def agrees(name: str, mode: str) -> None:
     found, wanted = fast(), one.numpy()()
     for key, array in wanted.items():
         assert_allclose(found[key], array, rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+# states that are numbers, of all sequences or of each; vectors of one feature
+NARROW = {
+    "a counter": "k[t] = k[t-1] + 1\nk[0] = 0\nh[t] = tanh(U h[t-1] + x[t] * k[t])\noutput h",
+    "numbers": "s[t] = tanh(a + s[t-1])\nr[t] = tanh(sum(x[t]) + r[t-1])\n"
+    "h[t] = s[t] * r[t] * h[t-1] + x[t]\noutput h, s",
+    "one feature": "g[t] = sigmoid(V x[t] + b * g[t-1])\nh[t] = tanh(U h[t-1] + sum(g[t]) * x[t])\n"
+    "output h",
+}
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("mode", ["predict", "grad"])
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_states(name: str, mode: str) -> None:
+    head = "model M\ndim m = 3, o = 1\ninput x[t] : [m]\nparam U : [m, m],  V : [o, m],  "
+    spec = rnnc.parse(f"{head}a : [],  b : [o]\n{NARROW[name]}")
+    one = Case(spec, mode, 3, {"t": 4, "T": 4}, "float64")
+    fast = one.numba()
+    assert fast is not None
+    found, wanted = fast(), one.numpy()()
+    for key, array in wanted.items():
+        assert_allclose(found[key], array, rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_a_module_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = source(rnnc.load("LSTM", n=3, m=4), monkeypatch)
+    for name in ("numba", "scipy.linalg.cython_blas"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="pip install numba scipy"):
+        exec(compile(text, "lstm.py", "exec"), {})
 
 
 SIZES = [(1, 1), (1, 9), (20, 3)]

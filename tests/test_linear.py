@@ -132,7 +132,7 @@ def test_forms(equations: str) -> None:
         ("h[t] = 1.5 * h[t-1] + x[t]", "keeps a factor in `h` from being larger than 1"),
         ("h[t] = tanh(h[t-1] + x[t])", "`h` takes `tanh` of what recurs"),
         ("h[t] = max(h[t-1], x[t])", "`h` takes `max` of what recurs"),
-        ("h[t] = outer(a, b) h[t-1] + x[t]", "`h` is a product of what recurs"),
+        ("h[t] = outer(a, b) h[t-1] + x[t]", "`h` mixes entries by a product of what recurs"),
         ("h[t] = 0.5 * h[t-1] * h[t-1] + x[t]", "`h` multiplies what recurs with what recurs"),
         ("h[t] = x[t] / h[t-1]", "`h` divides by what recurs"),
         ("h[t] = where(h[t-1] > 0, x[t], 0.5 * h[t-1])", "`h` chooses by what recurs"),

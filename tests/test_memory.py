@@ -52,6 +52,8 @@ EQUATIONS = {
     "as another axis": "axis t : T\naxis u : T\ninput z[u] : [n]\ne[u] = tanh(U z[u])\n"
     "h[t] = tanh(W h[t-1] + U x[t] + e[t] + U z[t])\ng[u] = tanh(h[u] + W g[u-1])\n"
     "loss sum[t](dot(h[t], e[t])) + sum[u](dot(h[u], g[u]))",
+    "constants of one form": "const c : [m] = 1 + arange(m)\nconst d : [m] = 10 + arange(m)\n"
+    "h[t] = tanh(W (c * h[t-1]) + U x[t] * d)" + TAIL,
     # where a step is
     "numbered": "h[t] = tanh(W h[t-1] / t + U x[t] / T)\nh[0] = U x[1]" + TAIL,
     "fixed": "axis t : T = 7\nh[t] = tanh(W h[t-1] + U x[t])" + TAIL,

@@ -139,3 +139,16 @@ def test_nothing_is_cut_for_conditions_of_no_rows_or_too_many(condition: str) ->
     """
     before = simplify(unroll(rnnc.parse(text).bound, 4))
     assert live_rows(before) is before
+
+
+def test_gradients_where_nothing_ticks() -> None:
+    text = """
+    model M
+    dim n = 3, m = 6
+    input x[t] : [n]
+    param W : [m, n],  U : [m, m],  b : [m]
+    const period : [m] = 2^floor(arange(m) / 2)
+    h[t] = where(t % period == 9, tanh(U h[t-1] + W x[t] + b), h[t-1])
+    output h
+    """
+    assert_gradients_agree(rnnc.parse(text), batch=2, steps=1)

@@ -91,6 +91,7 @@ def attend_stepwise(q, k, v, f, state, own, backward):
 '''
 
 STATE_PRODUCT = '''
+LARGEST = np.finfo(REAL).max
 
 def state_product(k, v, p, state, b, a, g, after):
     """All sums of the entries of S[t-1] * R[t+1], along dimension 0, of S[t] = f[t] S[t-1] +
@@ -119,7 +120,10 @@ def state_product(k, v, p, state, b, a, g, after):
         w[:, :-1, 0] = (np.matmul(a[c], state) * b[c]).sum(-1)
         w[:, -1, 1:] = (np.matmul(v[c], after) * k[c]).sum(-1)
         w[:, -1, 0] = (state * after).sum((1, 2))
+        # finite: else what does not meet, times 0, could be no number
+        np.clip(w, -LARGEST, LARGEST, out=w)
         met = np.matmul(w, p[c, :, :-1].swapaxes(1, 2))
+        np.clip(met, -LARGEST, LARGEST, out=met)
         out[c] = (g[c, :, :, 1:] * met).sum(1)
         after = next_state(after, total[c], end[c], a[c], b[c])
     return out.swapaxes(1, 2).reshape(-1, *shape[1:])[: shape[0]]

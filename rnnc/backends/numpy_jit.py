@@ -198,7 +198,8 @@ class JitLoop:
             return
         made = {s.target for s in nest}
         reads = {a for s in nest for a in s.args if a not in made}
-        self.flat = all(map(self._flattens, (first.target, *reads)))
+        wide = len(self.types[first.target].dims) == 2
+        self.flat = wide and all(map(self._flattens, (first.target, *reads)))
         index, indent = self._open(self.types[first.target].dims, 2)
         for s in nest:
             if s.op in VIEWS:
@@ -223,6 +224,7 @@ class JitLoop:
         while name in self.views and self.views[name].op == "slice":
             name = self.views[name].args[0]
         whole = len(dims) == 2 and dims[0] == BATCH and features_first(self.types[name])
+        whole = whole and dims[1] != 1
         return not dims or (name not in self.views and (whole or self._shared(name)))
 
     def _shared(self, name: str) -> bool:

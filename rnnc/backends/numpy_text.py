@@ -160,25 +160,34 @@ def recur_jointly(a, b, h):
     return out
 '''
 
+# What numba needs; SciPy's BLAS is looked up when a compiled function runs, where a missing one
+# would end the process.
+_JIT = '''\
+try:
+    import scipy.linalg.cython_blas  # noqa: F401
+    from numba import njit
+except ImportError as error:
+    raise ImportError("this module needs numba and SciPy: pip install numba scipy") from error
+
+
+def jit(function):
+    """The function, compiled when it first runs; kept beside this file, where that can be."""
+    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return njit(cache="__file__" in globals(), **options)(function)
+    except RuntimeError:  # numba may write nowhere
+        return njit(**options)(function)
+
+'''
 # added where numba compiles loops; its own tanh is one of single numbers
 JIT = {
-    "float64": """\
-from math import tanh
-
-from numba import njit
-
-jit = njit(error_model="numpy", fastmath={"contract"}, cache="__file__" in globals())
-
-""",
-    "float32": '''\
-from numba import njit
-
-jit = njit(error_model="numpy", fastmath={"contract"}, cache="__file__" in globals())
-
+    "float64": f"from math import tanh\n\n{_JIT}",
+    "float32": _JIT
+    + '''
 
 @njit(inline="always")
 def tanh(x):
-    """tanh x to 2e-7: a quotient of polynomials, as in Eigen, that many numbers can share."""
+    """tanh x to 3e-7: a quotient of polynomials, as in Eigen, that many numbers can share."""
     y = min(max(x, REAL(-7.90531110763549805)), REAL(7.90531110763549805))
     z = y * y
     p = z * REAL(-2.76076847742355e-16) + REAL(2.00018790482477e-13)

@@ -42,7 +42,7 @@ RESERVED = (
         "total",
     ),
     *filter(None, (*BINARY.values(), *UNARY.values())),
-    *("inf", "nan", "WEIGHTS", "METADATA", "load_weights"),
+    *("inf", "nan", "LARGEST", "WEIGHTS", "METADATA", "load_weights"),
     *dir(builtins),
 )
 

@@ -176,6 +176,10 @@ def state_product(w: Writer, s: Compute, x: list[str], out: str) -> object:
     rows = c.turned(c.part(p, -2, *BEFORE)), c.part(g, -1, *AFTER)
     keys, values, others, added = map(c.cut, (k, v, b, a))
 
+    def finite(x: str) -> str:
+        largest = np.finfo(w.dtype("real")).max
+        return w.node("Clip", [x, w.const(-largest), w.const(largest)])
+
     def before(states: list[str], now: list[str]) -> tuple[list[str], list[str]]:
         (s,), (key, value, *entries) = states, now
         return [_next(c, s, value, key, *c.now([forth.total, forth.end], entries))], [s]
@@ -191,8 +195,10 @@ def state_product(w: Writer, s: Compute, x: list[str], out: str) -> object:
         corner = c.total(w.node("Mul", [s, r]), 1, 2)
         top = w.node("Concat", [left, meet], axis=2)
         bottom = w.node("Concat", [corner, c.swapped(below)], axis=2)
-        met = w.node("Concat", [top, bottom], axis=1)
-        z = c.total(w.node("Mul", [to_after, w.node("MatMul", [met, to_before])]), 1)
+        # finite: else what does not meet, times 0, could be no number
+        met = finite(w.node("Concat", [top, bottom], axis=1))
+        met = finite(w.node("MatMul", [met, to_before]))
+        z = c.total(w.node("Mul", [to_after, met]), 1)
         return [_next(c, r, a, b, total, end)], [c.swapped(z)]
 
     sequences = [keys, values, *c.varying([forth.total, forth.end])]

@@ -259,6 +259,7 @@ def compile_options(
     plain_loops: bool = False,
     dtype: str = "float32",
     memory: str = "normal",
+    jit: bool = False,
 ) -> Options:
     """The compiler's options for those of ``Spec.compile``."""
     from rnnc import compiler
@@ -280,6 +281,7 @@ def compile_options(
         target=compiler.kernels(target, backend, dtype),
         plain_loops=plain_loops,
         memory=memory,
+        jit=jit,
     )
 
 

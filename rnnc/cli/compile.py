@@ -145,6 +145,7 @@ def compile_(
         "target": target or "cpu",
         "plain_loops": plain_loops,
         "memory": memory,
+        "jit": jit,
         "optimizer": optimizer,
         "hyper": hyper or None,
         "clip": clip,
@@ -163,7 +164,7 @@ def compile_(
     vocabulary = None if weights is None else vocabulary_in(metadata_of(weights))
     compiled = spec.compile(
         backend, weights=given, mode=mode, unroll=unroll, dtype=dtype, training=training or None,
-        jit=jit, opset=opset or 18, vocabulary=vocabulary, **options,
+        opset=opset or 18, vocabulary=vocabulary, **options,
     )  # fmt: skip
     with written(output) as part:
         compiled.save(part)
@@ -171,6 +172,8 @@ def compile_(
     if ports.params and given is not None and weights is None:
         say("note", f"the weights are initial ones (seed {seed or 0}), not trained: "
                     "give trained ones with --weights")  # fmt: skip
+    if jit and "njit" not in getattr(compiled, "source", ""):
+        say("note", "numba can take no loop of this model, and --jit changes nothing")
     if format_ == "json":
         described = {k: v for k, v in asdict(ports).items() if k != "extra"}
         echo_json({"diagnostics": [], "file": str(output), "bytes": size, **described})

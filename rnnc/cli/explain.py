@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from rnnc import compiler
 from rnnc.api import Spec
+from rnnc.backends.numpy_nests import compilable
+from rnnc.backends.numpy_writer import Writer
 from rnnc.cli.common import plural
 from rnnc.cli.segments import loops_of, segment_lines
 from rnnc.compiler import Options
@@ -19,7 +21,9 @@ from rnnc.graph.system import System
 from rnnc.passes.generate import generate
 from rnnc.passes.mode import predicting
 from rnnc.passes.plan import FEW, ArrayType, Compute, Loop, Plan, Statement, flat
+from rnnc.passes.ticks import Outside
 from rnnc.passes.unroll import Counts
+from rnnc.passes.windows import LEAST_PRODUCT
 from rnnc.source import Span
 
 # what moves numbers and computes none; most of it is free
@@ -50,6 +54,7 @@ def explanation(spec: Spec, options: Options) -> str:
         normal = replace(options, memory="normal")
         lines = segment_lines(plan, compiler.plan_of(spec.bound, normal))
     form = _FORMS[backend].replace("all steps", "the steps of a segment" if low else "all steps")
+    writer = Writer(plan)
     for number, r in enumerate(_in_order(base, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
         lines += _head(base, r, title)
@@ -70,7 +75,11 @@ def explanation(spec: Spec, options: Options) -> str:
         for loop, around in loops:
             way = _way(r, loop) if gradients else "form:"
             again = " again" if low and way in told else ""
-            lines.append(f"  {way.replace(',', f'{again},', 1)} {form}")
+            by = ""
+            if options.jit:
+                taken = compilable(writer, loop)
+                by = ", compiled by numba" if taken else ", in NumPy: it has more than numba takes"
+            lines.append(f"  {way.replace(',', f'{again},', 1)} {form}{by}")
             lines += _inside(plan, rolled.values, loop, around, "  ")
             told.add(way)
         if not loops and not any(d.settled for d in mine):
@@ -138,6 +147,13 @@ def _inside(
 
 def _windows(plan: Plan, loop: Loop) -> list[str]:
     """What a loop leaves out of vectors with clocks."""
+    if not loop.plain:
+        return [
+            f"a clock lets {x.clock.mean:.1f} of {x.clock.groups[-1]} rows tick in the mean of the "
+            f"steps, but all are computed: no product of {LEAST_PRODUCT} multiply-adds and more "
+            "is of these alone"
+            for x in Outside(plan).ticks(loop).values()
+        ]
     used = {d for s in _computes(loop.body) for d in plan.arrays[s.target].dims}
     return [
         f"of {p.whole} rows only those that tick, {p.share * float(p.whole):.1f} in the mean of "

@@ -215,6 +215,13 @@ class Array:
         return f"Array({self.data.shape})"
 
 
+def told_apart(attrs: Attrs) -> Hashable:
+    """Attributes as part of a key: 1 is not 1.0, and 0.0 not -0.0, though they are equal."""
+    return tuple(
+        (name, value if isinstance(value, Array) else repr(value)) for name, value in attrs
+    )
+
+
 # ---------------------------------------------------------------- time
 
 FIRST = "<first>"

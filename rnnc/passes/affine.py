@@ -164,8 +164,13 @@ def unsigned(terms: Terms, r: Read) -> tuple[int, Read]:
 
 def _done(value: Value) -> str:
     """What an equation does, where that is not linear entry by entry."""
-    done = {"contract": "is a product", "minimum": "takes `min`", "maximum": "takes `max`",
-            "slice": "takes a part", "concat": "joins parts"}  # fmt: skip
+    done = {
+        "contract": "mixes entries by a product",
+        "minimum": "takes `min`",
+        "maximum": "takes `max`",
+        "slice": "takes a part",
+        "concat": "joins parts",
+    }
     return done.get(value.op, f"takes `{value.op}`")
 
 

@@ -21,7 +21,8 @@ from rnnc.graph.ops import MAPS, OPS
 from rnnc.graph.types import Array
 from rnnc.passes.plan import Compute, Statement
 
-MOST_FLAGS = 2**24  # of one period: longer ones are not looked at
+MOST_FLAGS = 2**22  # of one period: longer ones are not looked at
+LARGEST = 2**24  # up to here float32 has every whole number
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,10 @@ class _Steps:
         if s.op == "step":
             return _Known(np.arange(1, self.period + 1), counts=True)
         if s.op == "constant":
-            return _Known(_constant(self.made, name))
+            value = _constant(self.made, name)
+            if not _is_exact(value):
+                raise _Unknown
+            return _Known(value)
         args = [self.known(a) for a in s.args]
         if s.op == "unsqueeze":
             return _Known(np.expand_dims(args[0].value, s.attr("at")), args[0].counts)
@@ -149,6 +153,8 @@ class _Steps:
         assert compute is not None
         counts = [a.counts for a in args]
         value = np.asarray(compute([a.value for a in args], dict(s.attrs)))
+        if value.dtype.kind == "f" and not _is_exact(value):
+            raise _Unknown
         if s.op in ("to_real", "copy"):
             return _Known(value, counts[0])
         if not any(counts) or (s.op == "mod" and counts == [True, False]):
@@ -157,3 +163,9 @@ class _Steps:
         if moved and (value == np.floor(value)).all():
             return _Known(value, counts=True)
         raise _Unknown
+
+
+def _is_exact(value: NDArray[Any]) -> bool:
+    """Whether numbers are the same in every dtype: whole ones, and not too large. Of others a run
+    in float32 may make other flags than these here."""
+    return bool((value == np.floor(value)).all() and (abs(value.astype(float)) <= LARGEST).all())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rnnc.graph.edges import ZERO
 from rnnc.graph.ops import OPS
 from rnnc.graph.system import System, Value
-from rnnc.graph.types import Read, Type
+from rnnc.graph.types import Read, Type, told_apart
 
 LEAST = -(2**62)  # below every whole number that counts something
 INF = float("inf")
@@ -53,7 +53,7 @@ class Emitter:
     def _emit(self, op: str, *reads: Read, base: str = "", **attrs: Hashable) -> Read:
         """A value of these operands, made once; its axes are found at the end."""
         settings = tuple(attrs.items())
-        key = (op, reads, repr(settings))  # 1 is not 1.0
+        key = (op, reads, told_apart(settings))
         if key not in self.known:
             name = self._fresh(base or f"{self.owner}.by")
             type_ = OPS[op].rule([self.types[r.source] for r in reads], dict(attrs))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from rnnc.graph.ops import SWEPT
 from rnnc.graph.system import fresh
+from rnnc.graph.types import told_apart
 from rnnc.passes.plan import (
     ArrayType,
     Carried,
@@ -190,7 +191,7 @@ class _Join:
 
     def _once(self, s: Compute) -> str:
         """Make outside what segments need; what several sweeps need, for the first of them."""
-        key = (s.op, s.args, repr(s.attrs), self.arrays[s.target])  # 1 is not 1.0
+        key = (s.op, s.args, told_apart(s.attrs), self.arrays[s.target])
         if key not in self.once:
             self.once[key] = s.target
             self.statements.append(s)

@@ -70,7 +70,7 @@ class Memory:
         states = self.forms.states
         if len(states) > 1:
             names = ", ".join(f"`{owner_of(s)}`" for s in states)
-            raise NotAffine(f"{names} are coupled: several matrices are not taken together")
+            raise NotAffine(f"{names} are coupled: a matrix is taken only alone")
         return states[0]
 
     # ---------------------------------------------------------------- forms

@@ -16,7 +16,7 @@ there is a gate that a constant bias holds open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -154,7 +154,7 @@ class _Match:
             terms, reset, after = self._reset(terms, r, n)
         rows["r"] = self._rows_of(reset, gates, h, "GRU")
         rows["n"] = self._gate_rows(terms, h, "GRU", after)
-        named = {"z": z.view, "r": reset.view or n, "n": n}
+        named = {"z": z, "r": reset if reset.view is not None else n, "n": n}
         native = self._native("GRU", h, None, (gates, candidate), rows, named)
         native.after = after
         return native
@@ -218,10 +218,11 @@ class _Match:
         (kind,) = kinds
         rows = {role: self._rows_of(gate, kind, h, "LSTM", c, role) for role, gate in gates.items()}
         rows["g"] = self._gate_rows(self._argument(g, sign), h, "LSTM")
+        named: dict[str, View | Gate] = {role: gates[role] for role in views}
         if last is not None:
-            views["h"] = last
+            named["h"] = last
         return self._native(
-            "LSTM", h, c, (kind, self._activation(g), shown), rows, {**views, "g": g}
+            "LSTM", h, c, (kind, self._activation(g), shown), rows, {**named, "g": g}
         )
 
     def _output(
@@ -337,6 +338,13 @@ class _Match:
     def _named(self, view: View) -> str:
         return self.forms.named(view)
 
+    def _told(self, role: View | Gate) -> str:
+        """What plays a role, in the words of the spec."""
+        if not isinstance(role, Gate):
+            return self._named(role)
+        assert role.view is not None
+        return f"{'1 - ' if role.complement else ''}{self._named(role.view)}"
+
     # ---------------------------------------------------------------- the whole
 
     def _native(
@@ -346,7 +354,7 @@ class _Match:
         c: str | None,
         activations: tuple[Activation, ...],
         rows: dict[str, Rowset],
-        named: dict[str, View],
+        named: Mapping[str, View | Gate],
     ) -> Native:
         size = whole(self.system[h].type.shape[0])
         self._check_weights(h, rows, size)
@@ -359,7 +367,7 @@ class _Match:
                 initial[state] = bound
         return Native(
             kind, self.axis, self.forward, self.members, h, c, size, activations, rows,
-            {role: self._named(v) for role, v in named.items()}, initial, guards.lengths,
+            {role: self._told(v) for role, v in named.items()}, initial, guards.lengths,
         )  # fmt: skip
 
     def _check_weights(self, h: str, rows: dict[str, Rowset], size: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from rnnc.graph.names import is_temporary
 from rnnc.graph.ops import GIVEN, OPS
 from rnnc.graph.system import Distribution, System, Value, fresh, moved, read_axes
-from rnnc.graph.types import Array, Dim, Read, Type
+from rnnc.graph.types import Array, Dim, Read, Type, told_apart
 from rnnc.passes.editor import derived
 
 FOLD_LIMIT = 1 << 24  # entries of an array worth computing at compile time
@@ -124,9 +124,7 @@ class Rewriter:
         """An earlier value that computes the same."""
         if value.op in GIVEN or (value.op == "copy" and value.name in self.results):
             return None
-        attrs = repr(value.attrs) if value.op == "constant" else value.attrs  # 0.0 is not -0.0
-        if value.op == "constant" and isinstance(value.attr("value"), Array):
-            attrs = value.attrs
+        attrs = told_apart(value.attrs) if value.op == "constant" else value.attrs
         key = (value.op, value.reads, attrs, value.axes, value.type, value.bounds)
         other = self.known.setdefault(key, value)
         return None if other is value or other.name == value.name else other

@@ -93,6 +93,9 @@ class _Cut:
                 reads = self._spread(v, reads)
             return replace(v, reads=tuple(reads), type=type_, attrs=attrs)
         sources = [self.values[r.source] for r in reads]
+        axes = {a for r in reads for a in read_axes(self.values[r.source].axes, r)}
+        if not axes.issuperset(v.over):  # zeros, as has been found out here
+            return self._as(v, self._zeros(v.type.shape))
         made = derived(self.system, v.name, v.op, reads, sources, attrs, v.origins)
         if made.axes == v.axes:
             return replace(made, bounds=v.bounds)

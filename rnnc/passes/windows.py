@@ -249,11 +249,10 @@ class _Body:
 
     def _part(self, s: Compute, part: Part) -> str:
         """Compute these rows of a result."""
-        if s.op == "slice" or (s.args[0] == part.ticks.flags and part.ticks.clock.gapless):
-            arg = s.args[0 if s.op == "slice" else 1]
-            arg = self._zeros(s.target) if arg in self.work.zeros else arg
+        taken = self._taken(s, part)
+        if taken is not None:
             start = part.start + (s.attr("start") if s.op == "slice" else 0)
-            rows = self._window(arg, Part(part.ticks, start))
+            rows = self._window(taken, Part(part.ticks, start))
         else:
             wanted = self._operands(s, part)
             args = [
@@ -262,6 +261,17 @@ class _Body:
             rows = self._rows(s, part, args)
         self.made[s.target, part, -1] = rows
         return rows
+
+    def _taken(self, s: Compute, part: Part) -> str | None:
+        """The array of which a result has the same rows, if nothing is to be computed of them: a
+        part of one, or the one that is chosen where all rows of the window tick."""
+        if s.op == "slice":
+            return s.args[0]
+        if s.op != "where" or s.args[0] != part.ticks.flags or not part.ticks.clock.gapless:
+            return None
+        if self.arrays[s.args[1]].dims == self.arrays[s.target].dims:
+            return s.args[1]
+        return self._zeros(s.target) if s.args[1] in self.work.zeros else None
 
     def _zeros(self, like: str) -> str:
         """An array of zeros, from outside of the loop."""

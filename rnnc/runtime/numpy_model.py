@@ -21,7 +21,7 @@ from rnnc.runtime.weights import Weights, check_weights
 from rnnc.source import DataError, UsageError
 
 NDA = NDArray[Any]
-NUMBA = "\nfrom numba import njit\n"  # in modules whose loops it compiles
+NUMBA = "from numba import njit\n"  # in modules whose loops it compiles
 
 
 class NumpyModel(Runnable):
