@@ -363,3 +363,28 @@ def test_gradients_of_factors_stay_numbers(backend: str) -> None:
         for plain in (False, True)
     )
     assert_allclose(found, wanted, rtol=1e-3)
+
+
+def test_loops_that_need_each_other_take_in_nothing() -> None:
+    """The values' loop may sum with the gradients' matrix, or that one with the values': not both."""
+    text = """
+    model M
+    input x[t] : [3]
+    param K : [3, 3],  w : [3]
+    f[t] = sigmoid(dot(w, x[t]))
+    M[t] = f[t] * M[t-1] + (1 - f[t]) * outer(x[t], K x[t])
+    y[t] = M[t] x[t]
+    output y
+    """
+    spec = rnnc.parse(text)
+    draw = np.random.default_rng(0)
+    given = {"x": draw.normal(size=(2, 70, 3)), "d_y": draw.normal(size=(2, 70, 3))}
+    weights = spec.init(seed=0)
+    found, wanted = (
+        spec.compile("numpy", mode="grad", dtype="float64", plain_loops=plain)(
+            **given, weights=weights
+        )
+        for plain in (False, True)
+    )
+    for name, array in wanted.items():
+        assert_allclose(found[name], array, rtol=1e-10, atol=1e-10)

@@ -35,7 +35,7 @@ def _key(step: Pass) -> Hashable | None:
     None where it is not: unrolled steps are many, and are needed once."""
     if not isinstance(step, partial):
         return step
-    if all(isinstance(x, str | tuple) for x in step.keywords.values()):
+    if not step.args and all(isinstance(x, str | tuple) for x in step.keywords.values()):
         return (step.func, *step.keywords.items())
     return None
 

@@ -52,17 +52,19 @@ def clusters(system: System) -> tuple[Recurrence, ...]:
     if not found:
         return ()
     todo = _in_order(system, tuple(found.values()))
+    graph = nx.DiGraph(system.graph)  # in which what is one loop is one cycle
     while todo:
         recurrence = todo.pop()  # the last first: what it needs may then join those before
         if recurrence.members not in found:
             continue  # it has joined another
-        joined = _joining(system, recurrence, found.values())
+        joined = _joining(system, graph, recurrence, found.values())
         if joined:
             del found[recurrence.members]
             for other in [r for r in found.values() if r.members <= joined]:
                 del found[other.members]
             members = recurrence.members | joined
             found[members] = replace(recurrence, members=members)
+            nx.add_cycle(graph, members)
     return tuple(found.values())
 
 
@@ -205,7 +207,7 @@ def _sums_spread(v: Value, axis: str, spread: set[str], recurrence: Recurrence) 
 
 
 def _joining(
-    system: System, recurrence: Recurrence, all_of_them: Iterable[Recurrence]
+    system: System, graph: nx.DiGraph, recurrence: Recurrence, all_of_them: Iterable[Recurrence]
 ) -> frozenset[str]:
     """What is computed in the loop of a recurrence besides its members."""
     axis, members = recurrence.axis, recurrence.members
@@ -230,7 +232,6 @@ def _joining(
         whole = axis in v.over or (v.op in ALONG and v.attr("axis") == axis)
         if takes_in and axis in v.axes and not whole and v.name not in members | taken:
             found.add(v.name)
-    graph = system.graph
     while found:
         inside = members | found
         # first what somebody outside reads: what is made of it is then no part of the loop
