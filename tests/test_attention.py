@@ -366,7 +366,7 @@ def test_gradients_of_factors_stay_numbers(backend: str) -> None:
 
 
 def test_loops_that_need_each_other_take_in_nothing() -> None:
-    """The values' loop may sum with the gradients' matrix, or that one with the values': not both."""
+    """The values' loop may sum with the gradients' matrix, or that one with this: not both."""
     text = """
     model M
     input x[t] : [3]
