@@ -398,9 +398,7 @@ def planned(system: System, options: Options) -> Plan:
     if options.memory not in MEMORY:
         raise UsageError(f"no memory {options.memory!r}; there are: {', '.join(MEMORY)}")
     if options.memory == "normal":
-        if schedule not in system.made:
-            system.made[schedule] = schedule(system)
-        plan: Plan = system.made[schedule]
+        plan = system.once(schedule)
         if options.backend == "onnx":
             plan = reshaped(plan)
         if not options.plain_loops:

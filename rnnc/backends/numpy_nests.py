@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rnnc.backends.numpy_states import Types, projections, rows_of
-from rnnc.backends.numpy_writer import Writer
-from rnnc.passes.plan import Compute, Loop, results_of
+from rnnc.passes.plan import Compute, Loop, Plan, results_of
 
 # elementwise operations as expressions of their operands
 ELEMENTWISE = {
@@ -25,12 +24,12 @@ VIEWS = frozenset(("slice", "unsqueeze", "squeeze", "permute"))
 MOST_DIMS = 3
 
 
-def compilable(w: Writer, loop: Loop) -> bool:
+def compilable(plan: Plan, loop: Loop) -> bool:
     """Whether numba can take all of a loop: elementwise functions, views, sums along a dimension,
     and products with weights."""
-    types = w.plan.arrays
+    types = plan.arrays
     made = {x: s for s in loop.body for x in results_of(s)}
-    lengths = {a for a, x in w.plan.axes.items() if isinstance(x, tuple) and x[0] in made}
+    lengths = {a for a, x in plan.axes.items() if isinstance(x, tuple) and x[0] in made}
     if any(c.final and not types[c.name].dims for c in loop.carried):
         return False  # a number would have to be returned
     products = projections(loop, types)

@@ -185,7 +185,7 @@ class _Module(Writer):
 
     def _loop(self, loop: Loop) -> list[str]:
         """The lines of a loop; where numba takes it, it becomes a function that they call."""
-        if not (self.jit and compilable(self, loop)):
+        if not (self.jit and compilable(self.plan, loop)):
             return LoopWriter(self, loop).text()
         function, lines = JitLoop(self, loop).write(self.fresh(f"loop_{loop.axis}"))
         self.functions += [*function, "\n"]

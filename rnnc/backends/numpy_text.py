@@ -164,7 +164,7 @@ def recur_jointly(a, b, h):
 # would end the process.
 _JIT = '''\
 try:
-    import scipy.linalg.cython_blas  # noqa: F401
+    import scipy.linalg.cython_blas  # noqa: F401 - numba looks functions up there
     from numba import njit
 except ImportError as error:
     raise ImportError("this module needs numba and SciPy: pip install numba scipy") from error

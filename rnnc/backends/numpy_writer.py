@@ -108,7 +108,9 @@ class Writer:
     def memory(self, name: str) -> str:
         """An expression that makes memory for an array; of windows, for all rows."""
         type_, portions = self.plan.arrays[name], self.plan.portions
-        dims = tuple(portions[d].whole if d in portions else d for d in type_.dims)  # type: ignore[index]
+        dims = [
+            portions[d].whole if isinstance(d, str) and d in portions else d for d in type_.dims
+        ]
         if features_first(type_):
             return f"features_first{self.shape(dims)}"
         return f"np.empty({self.shape(dims)}, {self.kind(name)})"

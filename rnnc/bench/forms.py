@@ -135,7 +135,7 @@ class Case:
     def numba(self) -> Call | None:
         """NumPy source with compiled loops; None where numba takes none of them."""
         model = self._compile("numpy", jit=True)
-        return self._bound(model) if "njit" in model.source else None
+        return self._bound(model) if model.jit else None
 
     def segments(self, backend: str) -> Call | None:
         """Gradients in little memory; None where these are not asked for."""

@@ -172,7 +172,7 @@ def compile_(
     if ports.params and given is not None and weights is None:
         say("note", f"the weights are initial ones (seed {seed or 0}), not trained: "
                     "give trained ones with --weights")  # fmt: skip
-    if jit and "njit" not in getattr(compiled, "source", ""):
+    if jit and not getattr(compiled, "jit", False):
         say("note", "numba can take no loop of this model, and --jit changes nothing")
     if format_ == "json":
         described = {k: v for k, v in asdict(ports).items() if k != "extra"}

@@ -9,7 +9,6 @@ from dataclasses import replace
 from rnnc import compiler
 from rnnc.api import Spec
 from rnnc.backends.numpy_nests import compilable
-from rnnc.backends.numpy_writer import Writer
 from rnnc.cli.common import plural
 from rnnc.cli.segments import loops_of, segment_lines
 from rnnc.compiler import Options
@@ -54,7 +53,6 @@ def explanation(spec: Spec, options: Options) -> str:
         normal = replace(options, memory="normal")
         lines = segment_lines(plan, compiler.plan_of(spec.bound, normal))
     form = _FORMS[backend].replace("all steps", "the steps of a segment" if low else "all steps")
-    writer = Writer(plan)
     for number, r in enumerate(_in_order(base, found), start=1):
         title = f"recurrence {number}" if len(found) > 1 else "the recurrence"
         lines += _head(base, r, title)
@@ -77,7 +75,7 @@ def explanation(spec: Spec, options: Options) -> str:
             again = " again" if low and way in told else ""
             by = ""
             if options.jit:
-                taken = compilable(writer, loop)
+                taken = compilable(plan, loop)
                 by = ", compiled by numba" if taken else ", in NumPy: it has more than numba takes"
             lines.append(f"  {way.replace(',', f'{again},', 1)} {form}{by}")
             lines += _inside(plan, rolled.values, loop, around, "  ")

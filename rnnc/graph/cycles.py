@@ -30,13 +30,14 @@ class Recurrence:
 
 def recurrences(system: System) -> tuple[Recurrence, ...]:
     """All recurrences of a system; raises SpecError with every cycle that is none."""
-    if recurrences not in system.made:
-        finder = _Finder(system)
-        all_of_them = finder.within(_edges(system), system.time_axes())
-        if finder.problems:
-            raise SpecError(finder.problems)
-        system.made[recurrences] = all_of_them
-    found: tuple[Recurrence, ...] = system.made[recurrences]
+    return system.once(_recurrences)
+
+
+def _recurrences(system: System) -> tuple[Recurrence, ...]:
+    finder = _Finder(system)
+    found = finder.within(_edges(system), system.time_axes())
+    if finder.problems:
+        raise SpecError(finder.problems)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import networkx as nx
 
@@ -25,6 +25,8 @@ from rnnc.graph.types import (
     substitute,
 )
 from rnnc.source import InternalError, Span
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,13 @@ class System:
     def made(self) -> dict[Hashable, Any]:
         """What was made of the system, under the function that made it: systems never change."""
         return {}
+
+    def once(self, make: Callable[[System], T]) -> T:
+        """What a function makes of the system, made once."""
+        if make not in self.made:
+            self.made[make] = make(self)
+        made: T = self.made[make]
+        return made
 
     def pruned(self) -> System:
         """The system without what none of its results needs; inputs of states stay."""

@@ -28,6 +28,8 @@ MOST_ENTRIES = 2**16
 
 def augmented(plan: Plan) -> Plan:
     """The plan with the inputs of its loops among the states that they are added to."""
+    if not plan.loops:
+        return plan
     work = _Augmenting(plan)
     for loop in plan.body:
         if isinstance(loop, Loop) and not loop.plain:

@@ -99,7 +99,7 @@ def _period(made: Mapping[str, Compute], flags: str) -> int:
         if s.op != "mod":
             continue
         by = _constant(made, s.args[1])
-        if (by != np.floor(by)).any() or (by < 1).any() or by.max(initial=1) > MOST_FLAGS:
+        if not _is_exact(by) or (by < 1).any():
             raise _Unknown
         for number in np.unique(by):
             period = lcm(period, int(number))
@@ -159,8 +159,7 @@ class _Steps:
             return _Known(value, counts[0])
         if not any(counts) or (s.op == "mod" and counts == [True, False]):
             return _Known(value)
-        moved = s.op in ("add", "sub") and counts.count(True) == 1
-        if moved and (value == np.floor(value)).all():
+        if s.op in ("add", "sub") and counts.count(True) == 1:
             return _Known(value, counts=True)
         raise _Unknown
 

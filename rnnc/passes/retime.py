@@ -98,13 +98,9 @@ def _delay(editor: Editor, r: Read, recurrence: Recurrence) -> Size | None:
 def _vanishes(editor: Editor, value: Value) -> bool:
     """Whether a value is zero past the ends, where what recurs is."""
     if value.op == "where":
-        return any(_is_zero(editor, r) for r in value.reads[1:])
+        old = editor.system
+        return any(r.source in old.values and old.is_zero(r.source) for r in value.reads[1:])
     return value.op in LINEAR
-
-
-def _is_zero(editor: Editor, r: Read) -> bool:
-    value = editor.values[r.source]
-    return value.op == "constant" and value.attr("value") == 0
 
 
 def _shift(r: Read, axis: str) -> Size | None:

@@ -9,8 +9,10 @@ all steps of what is zero where nothing ticks, over the steps at which it does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -63,12 +65,26 @@ class Outside:
         self.idle: dict[str, Ticks] = {}  # arrays of all steps, zero where flags are not set
         self.before: list[Statement] = []
         self.once: dict[Hashable, str] = {}
-        self.uses = uses_of(plan.statements())
-        self.uses.update(p.array for p in plan.outputs)
-        self.made = {s.target: s for s in plan.body if isinstance(s, Compute)}
-        self.zeros = {
+        self.clocks: dict[str, Clock | None] = {}  # of arrays of flags
+
+    @cached_property
+    def uses(self) -> Counter[str]:
+        """How often each array is read, outputs included."""
+        uses = uses_of(self.plan.statements())
+        uses.update(p.array for p in self.plan.outputs)
+        return uses
+
+    @cached_property
+    def made(self) -> dict[str, Compute]:
+        """What makes each array of the body, outside of loops."""
+        return {s.target: s for s in self.plan.body if isinstance(s, Compute)}
+
+    @cached_property
+    def zeros(self) -> set[str]:
+        """The constants that are 0."""
+        return {
             s.target
-            for s in flat(plan.statements())
+            for s in flat(self.plan.statements())
             if isinstance(s, Compute) and s.op == "constant" and s.attr("value") == 0
         }
 
@@ -79,13 +95,19 @@ class Outside:
             dims = self.arrays[inner].dims
             if self.arrays[inner].kind != "flag" or len(dims) != 1 or not isinstance(dims[0], int):
                 continue
-            try:
-                found = clock(self.plan.statements(), outer, dims[0])
-            except ValueError:
-                continue
-            if found.mean <= MOST_ROWS * dims[0]:
+            found = self._clock(outer, dims[0])
+            if found and found.mean <= MOST_ROWS * dims[0]:
                 out[inner] = Ticks(inner, outer, found)
         return out
+
+    def _clock(self, flags: str, rows: int) -> Clock | None:
+        """The clock of an array of flags, if it is one: loops both ways have the same."""
+        if flags not in self.clocks:
+            try:
+                self.clocks[flags] = clock(self.plan.statements(), flags, rows)
+            except ValueError:
+                self.clocks[flags] = None
+        return self.clocks[flags]
 
     def bounds(self, part: Part) -> tuple[str, str]:
         """The first row of a window and the one after its last, for every step: [steps, 1]."""

@@ -30,6 +30,8 @@ LEAST_PRODUCT = 64 * 64  # multiply-adds of all rows: below, the calls cost more
 
 def windows(plan: Plan) -> Plan:
     """The plan with windows in those of its loops that have clocks; the same one without them."""
+    if not plan.loops:
+        return plan
     work = Outside(plan)
     out: list[Statement] = []
     for s in plan.body:
@@ -118,18 +120,19 @@ class _Body:
     def _tree(self, array: str) -> list[Compute]:
         """The products and sums that an array of all steps alone is made by, in their order."""
         s = self.work.made.get(array)
-        if s is None or s.op not in ("add", "matmul") or self.work.uses[array] != 1:
-            return []
-        steps = self.arrays[self.old.scanned[0][1]].dims[0]
-        if self.arrays[array].dims[0] != steps or len(self.arrays[array].dims) != 3:
+        alone = self.work.uses[array] == 1 and self._has_steps(array)
+        if s is None or s.op not in ("add", "matmul") or not alone:
             return []
         return [*(x for a in s.args for x in self._tree(a)), s]
 
     def _step(self, array: str) -> str:
         """A step of an array, where it has steps."""
+        return self._each(array) if self._has_steps(array) else array
+
+    def _has_steps(self, array: str) -> bool:
+        """Whether an array has the vectors of all sequences at all steps of the loop."""
         dims = self.arrays[array].dims
-        steps = self.arrays[self.old.scanned[0][1]].dims[0]
-        return self._each(array) if len(dims) == 3 and dims[0] == steps else array
+        return len(dims) == 3 and dims[0] == self.arrays[self.old.scanned[0][1]].dims[0]
 
     def _large(self, s: Compute) -> bool:
         rows, columns = self.arrays[s.args[1]].dims[-2:]
@@ -214,12 +217,8 @@ class _Body:
     def _gains(self, s: Compute) -> bool:
         """Whether a statement is a large product of which a part is computed."""
         less = (s.target in self.parts and s.target not in self.whole) or self._summed(s)
-        if s.op != "matmul" or not less or BATCH not in self.arrays[s.target].dims:
-            return False
-        rows, columns = self.arrays[s.args[1]].dims[-2:]
-        return (
-            isinstance(rows, int) and isinstance(columns, int) and rows * columns >= LEAST_PRODUCT
-        )
+        many = s.op == "matmul" and BATCH in self.arrays[s.target].dims
+        return bool(less) and many and self._large(s)
 
     # ---------------------------------------------------------------- the statements
 
@@ -229,7 +228,7 @@ class _Body:
         if ticks and (s.target in self.whole or s.target not in self.parts):
             part = Part(ticks)
             rows = self._part(s, part)
-            base = self._zeros(s.target) if s.target in self.zero else s.args[2]
+            base = self.work.zeros_like(s.target) if s.target in self.zero else s.args[2]
             attrs = (
                 ("dim", len(self.arrays[s.target].dims) - 1),
                 ("first", ticks.clock.first),
@@ -251,31 +250,23 @@ class _Body:
         """Compute these rows of a result."""
         taken = self._taken(s, part)
         if taken is not None:
-            start = part.start + (s.attr("start") if s.op == "slice" else 0)
-            rows = self._window(taken, Part(part.ticks, start))
+            rows = self._window(taken, part)
         else:
             wanted = self._operands(s, part)
             args = [
                 a if p is None else self._window(a, p) for a, p in zip(s.args, wanted, strict=True)
             ]
-            rows = self._rows(s, part, args)
+            rows = args[0] if s.op == "slice" else self._rows(s, part, args)
         self.made[s.target, part, -1] = rows
         return rows
 
     def _taken(self, s: Compute, part: Part) -> str | None:
-        """The array of which a result has the same rows, if nothing is to be computed of them: a
-        part of one, or the one that is chosen where all rows of the window tick."""
-        if s.op == "slice":
-            return s.args[0]
+        """The array that is chosen where all rows of the window tick: a result has its rows."""
         if s.op != "where" or s.args[0] != part.ticks.flags or not part.ticks.clock.gapless:
             return None
         if self.arrays[s.args[1]].dims == self.arrays[s.target].dims:
             return s.args[1]
-        return self._zeros(s.target) if s.args[1] in self.work.zeros else None
-
-    def _zeros(self, like: str) -> str:
-        """An array of zeros, from outside of the loop."""
-        return self.work.zeros_like(like)
+        return self.work.zeros_like(s.target) if s.args[1] in self.work.zeros else None
 
     def _rows(self, s: Compute, part: Part, args: Sequence[str]) -> str:
         """These rows of a result, of operands that are as they are needed."""

@@ -27,11 +27,13 @@ NUMBA = "from numba import njit\n"  # in modules whose loops it compiles
 class NumpyModel(Runnable):
     """A compiled model: call it with arrays by name, batch first, and get arrays by name.
 
-    ``source`` is the text of the module it runs; a debugger steps through it.
+    ``source`` is the text of the module it runs; a debugger steps through it. With ``jit`` numba
+    compiles loops of it.
     """
 
     def __init__(self, source: str, ports: Ports, weights: Mapping[str, ArrayLike] | None = None):
-        if NUMBA in source and not (find_spec("numba") and find_spec("scipy")):
+        self.jit = NUMBA in source
+        if self.jit and not (find_spec("numba") and find_spec("scipy")):
             raise UsageError(
                 "the model's loops are compiled by numba, which is not installed (with SciPy, for "
                 "products): pip install 'rnnc[numba]', or compile the model without jit"
